@@ -1,0 +1,137 @@
+"""Signing in to a service of ours with the hub: the OAuth dance for one ASGI application.
+
+`HubSignIn` owns three things under a service's prefix: the redirect to the hub, the callback and
+the cookie. The cookie holds the hub's access token: HttpOnly, SameSite=Lax, only for this prefix.
+A state cookie ties the callback to the browser that began, a PKCE verifier ties the code to it,
+and the page to return to must lie under the prefix.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import RedirectResponse, Response
+
+from hub_config.errors import Forbidden, Unauthenticated, Unavailable
+from hub_config.keys import secret
+from hub_config.settings import Settings, load_addresses
+
+COOKIE_DAYS = 14  # as long as the hub's own token lives
+
+
+class HubSignIn:
+    """Sign-in for the hub service `service`, mounted at `/services/<service>/`."""
+
+    def __init__(self, settings: Settings, service: str) -> None:
+        self.prefix = f"/services/{service}/"
+        self.client_id = f"service-{service}"
+        self._secret = secret(settings, f"service-{service}")
+        self._token_url = load_addresses(settings).url("hub") + "/hub/api/oauth2/token"
+        self._hub_url = settings.base_url if settings.hub.subdomain_host else ""
+        self._secure = settings.base_url.startswith("https://")
+        self._state_cookie = f"{self.client_id}-state"
+
+    def token(self, request: HTTPConnection) -> str | None:
+        """The token a request carries: `Authorization: Bearer|token …`, else our cookie."""
+        header = request.headers.get("authorization", "")
+        scheme, _, value = header.partition(" ")
+        if scheme.lower() in ("bearer", "token") and value:
+            return value.strip()
+        return request.cookies.get(self.client_id)
+
+    def is_browser(self, request: HTTPConnection) -> bool:
+        """Whether the request comes by cookie, so that another site might have caused it."""
+        return "authorization" not in request.headers
+
+    def refuse_cross_site(self, request: Request) -> None:
+        """Raise `Forbidden` for a request that changes something and that another site caused."""
+        if request.method in ("GET", "HEAD", "OPTIONS") or not self.is_browser(request):
+            return
+        site = request.headers.get("sec-fetch-site")
+        if site is not None:
+            same = site == "same-origin"
+        else:
+            origin = request.headers.get("origin") or request.headers.get("referer") or ""
+            same = urlsplit(origin).netloc == request.headers.get("host")
+        if not same:
+            raise Forbidden("This request came from another site, so nothing was done.")
+
+    def redirect(self, request: Request) -> Response:
+        """Send a browser to the hub, to come back to the page it asked for."""
+        verifier, nonce = secrets.token_urlsafe(48), secrets.token_urlsafe(16)
+        digest = hashlib.sha256(verifier.encode()).digest()
+        target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        query = urlencode(
+            {
+                "client_id": self.client_id,
+                "redirect_uri": self.prefix + "oauth_callback",
+                "response_type": "code",
+                "state": nonce,
+                "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+                "code_challenge_method": "S256",
+            }
+        )
+        answer = RedirectResponse(f"{self._hub_url}/hub/api/oauth2/authorize?{query}", 302)
+        value = "|".join((nonce, verifier, self._local(target)))
+        self._set(
+            answer, self._state_cookie, base64.urlsafe_b64encode(value.encode()).decode(), 600
+        )
+        return answer
+
+    async def callback(self, request: Request) -> Response:
+        """Finish the dance: code → token → cookie → the page first asked for."""
+        try:
+            kept = base64.urlsafe_b64decode(request.cookies.get(self._state_cookie, "")).decode()
+            nonce, verifier, target = kept.split("|", 2)
+        except ValueError as error:
+            raise Unauthenticated("The sign-in took too long. Open the page again.") from error
+        if not hmac.compare_digest(nonce, request.query_params.get("state", "")):
+            raise Unauthenticated("This sign-in began in another browser. Open the page again.")
+        if "code" not in request.query_params:
+            raise Forbidden("The hub did not let you in here.")
+        form = {
+            "client_id": self.client_id,
+            "client_secret": self._secret,
+            "grant_type": "authorization_code",
+            "code": request.query_params["code"],
+            "redirect_uri": self.prefix + "oauth_callback",
+            "code_verifier": verifier,
+        }
+        try:
+            async with httpx.AsyncClient(timeout=15) as client:
+                said = await client.post(self._token_url, data=form)
+        except httpx.HTTPError as error:
+            raise Unavailable("The hub is not answering; try again in a moment.") from error
+        if said.status_code != 200:
+            raise Unauthenticated("The hub did not accept this sign-in. Open the page again.")
+        answer = RedirectResponse(self._local(target), 302)
+        token = said.json()["access_token"]
+        self._set(answer, self.client_id, token, COOKIE_DAYS * 86400)
+        answer.delete_cookie(self._state_cookie, path=self.prefix)
+        return answer
+
+    def sign_out(self, answer: Response) -> None:
+        answer.delete_cookie(self.client_id, path=self.prefix)
+
+    def _local(self, target: str) -> str:
+        """`target` if it is a page under our prefix, else our first page."""
+        if target.startswith(self.prefix) and "\\" not in target and "//" not in target[:2]:
+            return target
+        return self.prefix
+
+    def _set(self, answer: Response, name: str, value: str, seconds: int) -> None:
+        answer.set_cookie(
+            name,
+            value,
+            max_age=seconds,
+            path=self.prefix,
+            secure=self._secure,
+            httponly=True,
+            samesite="lax",
+        )

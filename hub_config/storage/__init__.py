@@ -1,0 +1,1 @@
+"""Where state is kept: the database, artifact files, the projects' git repositories."""
