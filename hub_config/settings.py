@@ -14,6 +14,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import re
 import sys
 import tempfile
 import tomllib
@@ -325,6 +326,26 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def dump_settings(settings: Settings, *, mask: bool = False) -> str:
+    """The settings as the text of a `cuaderno.toml`; `mask` hides passwords in URLs."""
+    lines, tables = [], []
+    for key in fields(settings):
+        value = getattr(settings, key.name)
+        if is_dataclass(value):
+            tables += ["", f"[{key.name}]"]
+            tables += [_line(k.name, getattr(value, k.name), mask) for k in fields(value)]
+        else:
+            lines.append(_line(key.name, value, mask))
+    return "\n".join(lines + tables) + "\n"
+
+
+def _line(name: str, value: Any, mask: bool) -> str:
+    text = str(value) if isinstance(value, Path) else value
+    if mask and isinstance(text, str):
+        text = re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", text)
+    return f"{name} = {json.dumps(text)}"
 
 
 # Addresses of the running processes ---------------------------------------------------------------
