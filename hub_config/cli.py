@@ -289,8 +289,9 @@ def logs(
     remote, after = Remote(), 0
     while True:
         ended = remote.api("GET", f"runs/{quote(run)}")["state"] in FINISHED
-        for after, text in remote.log(quote(run), after):  # noqa: B007 (kept for the next round)
-            typer.echo(json.dumps({"id": after, "text": text}) if as_json else text, nl=as_json)
+        for number, text in remote.log(quote(run), after):
+            typer.echo(json.dumps({"id": number, "text": text}) if as_json else text, nl=as_json)
+            after = number
         if ended or not follow:
             return
         time.sleep(0.5)
