@@ -125,6 +125,18 @@ class Settings:
         """The address that people use, without a trailing slash."""
         return (self.public_url or self.hub.subdomain_host or self.local_url).rstrip("/")
 
+    def service_origin(self, service: str) -> str:
+        """Where a hub service's pages live: an origin of its own with subdomains, else empty.
+
+        Empty means "the same as every page", so that origin + path is always a good link.
+        """
+        host = urlsplit(self.hub.subdomain_host)
+        if not host.hostname:
+            return ""
+        port = f":{host.port}" if host.port else ""
+        # What JupyterHub's `idna` hook makes of a service whose name is plain letters.
+        return f"{host.scheme}://{service}--service.{host.hostname}{port}"
+
     @property
     def database_url(self) -> str:
         return self.database.url or f"sqlite:///{self.data_dir / 'cuaderno.db'}"
