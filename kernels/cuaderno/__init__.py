@@ -1,0 +1,1 @@
+"""What a notebook imports to reach its platform. Importing it loads nothing heavy."""
