@@ -1,9 +1,10 @@
 """Signing in to a service of ours with the hub: the OAuth dance.
 
-`SignIn` is the dance without a web framework, `HubSignIn` the one for ASGI applications; it owns three things under a service's prefix: the redirect to the hub, the callback and
-the cookie. The cookie holds the hub's access token: HttpOnly, SameSite=Lax, only for this prefix.
-A state cookie ties the callback to the browser that began, a PKCE verifier ties the code to it,
-and the page to return to must lie under the prefix.
+`SignIn` is the dance without a web framework, `HubSignIn` the one for ASGI applications. It owns
+three things under a service's prefix: the redirect to the hub, the callback and the cookie. The
+cookie holds the hub's access token: HttpOnly, SameSite=Lax, only for this prefix. A state cookie
+ties the callback to the browser that began, a PKCE verifier ties the code to it, and the page to
+return to must lie under the prefix.
 """
 
 from __future__ import annotations
