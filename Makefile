@@ -1,4 +1,4 @@
-# make up · make test · make check · make bench [NAME=…] · make test-faults
+# make up [EXTRAS=deep] · make test · make check · make bench [NAME=…] · make test-faults
 # One install step per environment; a stamp says that it is done for these pins.
 
 PYTHON ?= python3.11
@@ -41,3 +41,26 @@ install: .venv/platform.stamp .venv-kernel/kernel.stamp node_modules/.package-lo
 node_modules/.package-lock.json: .venv/platform.stamp package.json package-lock.json
 	PATH="$(CURDIR)/$(VENV):$$PATH" npm ci --silent
 	@touch $@
+
+test: install
+	@test -n "$$(command -v chromium)" || echo "No chromium found: the browser tests will be skipped."
+	$(VENV)/pytest $(ARGS) -m 'not faults'
+
+# Repetitions that are too long for every run: the same kinds of test as above, many more times.
+test-faults: install
+	$(VENV)/pytest $(ARGS) -m faults
+
+check: install
+	$(VENV)/ruff format --check .
+	$(VENV)/ruff check .
+	$(VENV)/mypy
+
+format: install
+	$(VENV)/ruff format .
+	$(VENV)/ruff check --fix .
+
+bench: install
+	$(VENV)/python -m benchmarks $(NAME) $(ARGS)
+
+clean:
+	rm -rf .venv .venv-kernel node_modules
