@@ -1,0 +1,1 @@
+"""How servers start: spawner, environment, configuration; and the proxy's command."""
