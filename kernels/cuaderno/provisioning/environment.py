@@ -20,8 +20,8 @@ KERNEL_MARK = "CUADERNO_KERNEL_MARK"
 # Borne by a runner and all it starts (set by `jobs`): a kernel with it belongs to a run.
 RUN_MARK = "CUADERNO_RUN_MARK"
 
-# Ours that a kernel keeps. Any other `CUADERNO_…` is a setting of the platform, which may hold the
-# password of a database. `CUADERNO_PLATFORM` and the mark of a run find processes to end.
+# Ours that a kernel keeps, beside every mark (`…_MARK`), by which processes are found and ended.
+# Any other `CUADERNO_…` is a setting of the platform, which may hold the password of a database.
 KEPT_CUADERNO = frozenset(
     {
         "CUADERNO_URL",
@@ -30,8 +30,7 @@ KEPT_CUADERNO = frozenset(
         "CUADERNO_PROJECT",
         "CUADERNO_USER",
         "CUADERNO_RUN",
-        "CUADERNO_PLATFORM",
-        RUN_MARK,
+        "CUADERNO_PLATFORM",  # a mark too, see hub_config/node
     }
 )
 # The hub's that a kernel keeps: libraries build links through the proxy from them (Dask's does).
@@ -58,12 +57,15 @@ def kernel_environment(
     # Two variables, since container runtimes read the second: no GPU at all, not "the first one".
     environment.update(CUDA_VISIBLE_DEVICES="", NVIDIA_VISIBLE_DEVICES="void")
     environment.update(_tracking(starter))
+    # As data that the front end draws: Lab, Voila and the HTML of a run each bring plotly.js once,
+    # where the other renderers put a copy of it, or a link to a CDN, into the notebook.
+    environment.setdefault("PLOTLY_RENDERER", "plotly_mimetype")
     return environment
 
 
 def _belongs_to_the_platform(name: str) -> bool:
     if name.startswith("CUADERNO_"):
-        return name not in KEPT_CUADERNO
+        return name not in KEPT_CUADERNO and not name.endswith("_MARK")
     return name.startswith(HUB_PREFIXES) and name not in KEPT_HUB
 
 
