@@ -29,7 +29,7 @@ def start(settings: Settings) -> int:
         begun = time.monotonic()
         addresses = startup.choose_addresses(settings)
         startup.prepare(settings)
-        from hub_config.proxy import proxy_command
+        from hub_config.spawning.proxy import proxy_command
 
         supervisor = Supervisor(
             settings, addresses, programs(settings, addresses, proxy_command(settings, addresses))

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hub_config"
 LEAVES = {"settings", "errors", "keys", "identity", "oauth", "storage", "node"}
 FEATURES = {"accounts", "spawning", "projects", "jobs", "tracking", "dashboards"}
-WIRING = {"configure", "web", "cli", "up", "startup", "supervisor", "programs", "proxy"}
+WIRING = {"configure", "web", "cli", "up", "startup", "supervisor", "programs"}
 # Modules of a feature that may speak HTTP: routes, processes' applications and entry points.
 HTTP_FRAMEWORKS = {"fastapi", "starlette", "tornado", "flask"}
 
