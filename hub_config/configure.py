@@ -1,4 +1,25 @@
-"""The only writer of JupyterHub's `c`: spawner, authenticator, services, roles."""
+"""The only writer of JupyterHub's `c`: spawner, authenticator, services, roles.
+
+How `web` gives a project its shared server, each step tried with exactly the scopes below:
+
+1. `POST /hub/api/users/project-<name>` (201; 409 if it is there). Needs `admin:users` without a
+   filter, since who does not exist yet is in no group. The hub itself keeps a service that is no
+   administrator from making or changing one.
+2. `POST /hub/api/groups/project-accounts/users {"users": ["project-<name>"]}`. The group exists:
+   `load_groups` makes it and, given no members, leaves its members alone at a restart of the hub.
+   From here on the scopes with `!group=project-accounts` hold for this account.
+3. `POST /hub/api/users/<person>` for who never signed in, then
+   `POST /hub/api/shares/project-<name>/ {"user": "<person>"}` (the slash stands for the default
+   server). This works before the server has ever run, and again changes nothing.
+   `PATCH` with the same body revokes, `GET` lists. Not `{"group": …}`: JupyterHub 6.1.1 counts a
+   group's shares for a session at the hub but not for a token (`scopes.get_scopes_for`), and a
+   server knows its visitors by token, so a member of the group is refused with 403.
+4. `POST, DELETE /hub/api/users/project-<name>/server`; with the service's own token also
+   `/user/project-<name>/api/…`.
+
+Who enters is shown the hub's consent page once. Who loses a share, or the account, is out within
+25 s: 10 s until the hub asks about the account again, 15 s until the server asks the hub.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +40,9 @@ SERVICE_PORTS = {"cuaderno": "web", "mlflow": "tracking", "dashboards": "dashboa
 
 WEB_SCOPES = [
     "admin:users",
-    "admin:groups",
+    f"groups!group={PROJECT_ACCOUNTS}",
     f"servers!group={PROJECT_ACCOUNTS}",
-    f"shares!group={PROJECT_ACCOUNTS}",
-    f"access:servers!group={PROJECT_ACCOUNTS}",
+    f"shares!group={PROJECT_ACCOUNTS}",  # includes access to these servers
 ]
 OPERATOR_SCOPES = ["admin:users", "tokens", *(f"access:services!service={s}" for s in PAGES)]
 

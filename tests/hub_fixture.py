@@ -94,7 +94,7 @@ class TempHub:
     async def start(self, name: str, argv: list[str], health: str, **env: str) -> None:
         """Start a process of the platform and wait until `health` answers."""
         with (self.settings.logs_dir / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(  # noqa: ASYNC220 (ended by its mark)
+            self.processes[name] = subprocess.Popen(
                 argv,
                 env=self.environment | env,
                 cwd=ROOT,
@@ -169,17 +169,15 @@ class TempHub:
         return await client.post("/hub/login", data=form, headers={"Sec-Fetch-Mode": "navigate"})
 
     async def make_project(self, name: str, *, entrants: tuple[str, ...] = ()) -> str:
-        """A project's hub account with its repository, shared with the hub group `name`."""
+        """A project's hub account with its repository, shared with `entrants`."""
         account = project_account(name)
         (self.settings.projects_dir / name / "repo").mkdir(parents=True, exist_ok=True)
-        for method, path, body in (
-            ("POST", f"/users/{account}", None),
-            ("POST", "/groups/project-accounts/users", {"users": [account]}),
-            ("POST", f"/groups/{name}", None),
-            ("POST", f"/groups/{name}/users", {"users": list(entrants)}),
-            ("POST", f"/shares/{account}/", {"group": name}),
+        for path, body in (
+            (f"/users/{account}", None),
+            ("/groups/project-accounts/users", {"users": [account]}),
+            *((f"/shares/{account}/", {"user": person}) for person in entrants),
         ):
-            (await self.api(method, path, json=body)).raise_for_status()
+            (await self.api("POST", path, json=body)).raise_for_status()
         return account
 
 
