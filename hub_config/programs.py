@@ -41,7 +41,7 @@ class Program:
     address: str
     check: Check
     env: dict[str, str] = field(default_factory=dict)
-    # A live process whose check fails for so long is ended and started again.
+    # A process that was running and whose check fails for so long is ended and started again.
     patience_seconds: float = 60.0
 
 
@@ -75,7 +75,7 @@ def programs(
         service("dashboards", addresses.url("dashboards"), "/services/dashboards/health"),
     ]
     if not settings.dask.scheduler_address:
-        listing = f"{addresses.url('scheduler_http')}/json/identity.json"
+        listing = f"{addresses.url('scheduler_http')}/workers"
         result.append(
             Program(
                 "scheduler",
@@ -143,7 +143,6 @@ def registered(url: str, worker: str) -> Check:
 
     async def check(client: httpx.AsyncClient) -> bool:
         answer = await client.get(url)
-        workers = answer.json().get("workers", {}) if answer.is_success else {}
-        return any(str(w.get("name", w.get("id"))) == worker for w in workers.values())
+        return answer.is_success and worker in answer.json()["workers"]
 
     return check

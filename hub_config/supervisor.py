@@ -34,6 +34,7 @@ from hub_config.settings import Addresses, Settings
 STOP_GRACE_SECONDS = 5.0
 BACKOFF_LIMIT_SECONDS = 10.0
 LONG_LIFE_SECONDS = 30.0  # who lived so long starts anew without delay
+START_SECONDS = 90.0  # how long a process may take until its check passes first
 REPORT_SECONDS = 2.0
 LOG_LIMIT_BYTES = 20 * 2**20
 
@@ -174,7 +175,9 @@ class Supervisor:
                     await self._restore_routes(child, client)
             elif child.state is State.RUNNING:
                 child.enter(State.FAILING)
-            if now - child.ok_at > child.program.patience_seconds and child.process:
+            starting = child.state is State.STARTING
+            patience = START_SECONDS if starting else child.program.patience_seconds
+            if now - child.ok_at > patience and child.process:
                 self._say(child, "lives but does not answer; ending it")
                 with contextlib.suppress(ProcessLookupError):
                     child.process.kill()
