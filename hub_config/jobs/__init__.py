@@ -1,0 +1,1 @@
+"""Runs: a notebook at a commit with parameters, run once, kept for good."""
