@@ -1,0 +1,1 @@
+"""The one web application: REST of all features, and the portal's pages."""
