@@ -94,6 +94,8 @@ class Repository:
 
     def head(self) -> str | None:
         """The id of HEAD's commit, or None before the first one."""
+        if not self.path.is_dir():
+            return None
         try:
             return self.git("rev-parse", "--verify", "-q", "HEAD").decode().strip()
         except GitFailed:

@@ -25,7 +25,7 @@ def logged_runs(
     """The newest `limit` MLflow runs of `project`, newest first, one row each.
 
     Columns: `run_id`, `name`, `experiment`, `experiment_id`, `status`, `start_time` (UTC),
-    `duration` (seconds), `user`, `started_by`, `run` (the platform's run, if one logged it),
+    `duration` (seconds), `user`, `started_by`, `run` (the platform's run, or empty),
     `metrics.<name>` (the last value), `params.<name>` (text, or a number where all are).
     `project` is by default the kernel's own, in a person's own server `~<name>`. Raises
     `PlatformError`.
@@ -107,7 +107,7 @@ def _row(run: dict[str, Any], experiments: dict[str, str]) -> dict[str, Any]:
         "status": info["status"].lower(),
         "start_time": started,
         "duration": (ended - started) / 1000 if started and ended else None,
-        **{column: tags.get(tag) for tag, column in TAGS.items()},
+        **{column: tags.get(tag, "") for tag, column in TAGS.items()},
         **{f"metrics.{m['key']}": m["value"] for m in data.get("metrics", ())},
         **{f"params.{p['key']}": p["value"] for p in data.get("params", ())},
     }
