@@ -96,6 +96,9 @@ class Remote:
 
 
 def _error(answer: httpx.Response) -> CuadernoError:
+    if answer.is_redirect or (answer.status_code == 503 and not answer.content):
+        # The proxy has no route yet, or its target is away.
+        return Unavailable(f"{answer.request.url.path} is not served; see `cuaderno status`.")
     try:
         problem = answer.json()
     except ValueError:
