@@ -76,11 +76,10 @@ class Remote:
         """The pieces of a run's log after piece number `after`, as (number, text)."""
         while True:
             page = self.api("GET", f"runs/{run}/log", params={"after": after})
-            if not page["items"]:
+            if page["next"] == after:
                 return
-            for piece in page["items"]:
-                after = piece["id"]
-                yield after, piece["text"]
+            after = page["next"]
+            yield after, page["text"]
 
     def _call(self, method: str, url: str, **options: Any) -> Any:
         try:

@@ -39,7 +39,7 @@ PLACE_SECONDS = 1.0
 RECONCILE_SECONDS = 0.5
 CANCEL_MARGIN_SECONDS = 8.0  # beyond the grace, in which the runner itself ends its tree
 PUBLISH_SECONDS = 90.0
-TRACKING_RETRY_SECONDS = (2.0, 60.0)
+TRACKING_RETRY_SECONDS = (1.0, 15.0)
 
 log = logging.getLogger(__name__)
 

@@ -82,7 +82,8 @@ class Run:
         shown = asdict(self)
         for name in ("created_at", "started_at", "finished_at"):
             shown[name] = iso(shown[name])
-        return {**shown, "duration": None if self.duration is None else round(self.duration, 3)}
+        took = None if self.duration is None else round(self.duration, 3)
+        return {**shown, "duration_seconds": took}
 
 
 def iso(seconds: float | None) -> str | None:

@@ -83,22 +83,19 @@ async def serve(settings: Settings, number: str) -> None:
             await asyncio.wait_for(stop.wait(), 0.2)
             break
     if stop.is_set():
-        await worker.close(timeout=1, executor_wait=False, nanny=False)
+        with contextlib.suppress(TimeoutError):
+            closing = worker.close(timeout=1, executor_wait=False, nanny=False)
+            await asyncio.wait_for(closing, 2)
+    # Here, not at the end of the loop, which would wait for the threads that wait for runners.
+    logging.shutdown()
+    os._exit(0)
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = load_settings()
     cluster.prepare()
-    code = 1
-    try:
-        asyncio.run(serve(settings, sys.argv[1]))
-        code = 0
-    except Exception:
-        logging.getLogger(__name__).exception("The worker ended. action=worker-failed")
-    finally:
-        logging.shutdown()
-        os._exit(code)  # threads that wait for runners would keep us
+    asyncio.run(serve(settings, sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Jobs without the rest: the processes `jobs`, `scheduler`, `worker-1` on a data folder of their own.
+"""Jobs without the rest: `jobs`, `scheduler` and `worker-1` on a data folder of their own.
 
 No hub, no web: runs are submitted to `jobs` as `web` would, and a stand-in for the proxy is absent,
 which is what a run meets when tracking is away.
@@ -24,7 +24,7 @@ from sqlalchemy import Engine, insert
 from hub_config import keys
 from hub_config.identity import Signer
 from hub_config.jobs.certificates import ensure_certificates
-from hub_config.jobs.model import Run, State, file_key
+from hub_config.jobs.model import Run, file_key
 from hub_config.jobs.store import RunStore
 from hub_config.node.processes import PLATFORM_MARK, RUN_MARK, end_marked, marked
 from hub_config.settings import Settings, load_settings
