@@ -18,12 +18,19 @@ from mlflow.server import artifact_router
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from starlette.types import Receive, Scope, Send
 
 from hub_config.errors import CuadernoError, NotFound, Unauthenticated
 from hub_config.identity import Identity, Role
 from hub_config.oauth import HubSignIn
+from hub_config.tracking import pages
 from hub_config.tracking.bridge import call_flask
 from hub_config.tracking.guard import EmptyRegistry, GuardedStore
 from hub_config.tracking.ownership import Caller, set_caller
@@ -34,15 +41,6 @@ log = logging.getLogger("cuaderno.tracking")
 
 HEALTH, CALLBACK = f"{PREFIX}/health", f"{PREFIX}/oauth_callback"
 ARTIFACTS = tuple(f"{PREFIX}/{api}/2.0/mlflow-artifacts/artifacts/" for api in ("api", "ajax-api"))
-# MLflow's own pages: scripts and requests of this origin only, so nothing loads from outside.
-PAGE_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-eval'; worker-src 'self' blob:; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "media-src 'self' data: blob:; frame-src 'self' blob: data:; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
-)
-# Everything else, artifacts above all, shares the hub's origin and must not act in it.
-SANDBOX = "sandbox"
 # The words that MLflow's clients know errors by.
 ERROR_CODES = {
     400: "INVALID_PARAMETER_VALUE",
@@ -93,6 +91,7 @@ class TrackingApp:
     def __init__(self, mlflow: Mlflow, identity: Identity, sign_in: HubSignIn) -> None:
         self._flask = guard_flask(mlflow)
         self._store: GuardedStore = mlflow.handlers._tracking_store
+        self._index = pages.index(self._flask.static_folder or "")
         self._identity = identity
         self._sign_in = sign_in
 
@@ -133,6 +132,10 @@ class TrackingApp:
         principal = await run_in_threadpool(self._identity.principal, token)
         self._sign_in.refuse_cross_site(request)
         set_caller(Caller(principal, self._identity))
+        if path == pages.INDEX:
+            return HTMLResponse(self._index)
+        if path == pages.FIRST_VISIT:
+            return Response(pages.first_visit(), media_type="text/javascript")
         for prefix in ARTIFACTS:
             if path.startswith(prefix) and request.method in ("GET", "PUT"):
                 return await self._artifact(request, path.removeprefix(prefix))
@@ -160,9 +163,8 @@ class TrackingApp:
 
     @staticmethod
     def _secure(path: str, answer: Response) -> None:
-        page = path == f"{PREFIX}/" or path.startswith(f"{PREFIX}/static-files/")
-        answer.headers["content-security-policy"] = PAGE_POLICY if page else SANDBOX
+        answer.headers["content-security-policy"] = pages.policy(path)
         answer.headers["x-content-type-options"] = "nosniff"
         answer.headers["referrer-policy"] = "same-origin"
-        if not path.startswith(f"{PREFIX}/static-files/"):
+        if not path.startswith(pages.STATIC):
             answer.headers.setdefault("cache-control", "no-store")

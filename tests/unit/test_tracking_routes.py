@@ -1,0 +1,70 @@
+"""The table of routes against the MLflow that is installed: every route has been decided about."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+# In a process of its own: MLflow reads its switches when it is imported.
+LOOK = """
+    import json, sys
+    from pathlib import Path
+    from hub_config.settings import load_settings
+    from hub_config.tracking.server import load_mlflow
+
+    mlflow = load_mlflow(load_settings({"CUADERNO_DATA_DIR": sys.argv[1]}))
+    from hub_config.tracking import guard, routes
+
+    rules = {}
+    for rule in mlflow.flask.url_map.iter_rules():
+        rules.setdefault(rule.endpoint, []).append(rule.rule)
+    served = routes.STORE | routes.RUN_ARTIFACTS_READ | routes.PAGES | routes.RUN_ARTIFACTS_WRITE
+    served |= set(routes.ARTIFACT_PATHS) | {routes.ARTIFACT_LIST}
+    print(json.dumps({
+        "rules": rules,
+        "served": sorted(served),
+        "refused": {r: routes.why_refused(r) for one in rules.values() for r in one},
+        "modules": sorted(m for m, found in sys.modules.items() if found is not None),
+        "inherited": [n for n in dir(guard.GuardedStore) if hasattr(mlflow.store, n)],
+    }))
+"""
+
+
+@pytest.fixture(scope="module")
+def look(tmp_path_factory):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(LOOK)]
+        + [str(tmp_path_factory.mktemp("data"))],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_every_route_of_mlflow_is_served_or_refused_for_a_reason(look):
+    unknown = {
+        endpoint: rules
+        for endpoint, rules in look["rules"].items()
+        if endpoint not in look["served"] and not all(look["refused"][r] for r in rules)
+    }
+    assert not unknown, "decide about these in hub_config/tracking/routes.py"
+
+
+def test_the_table_names_no_route_that_mlflow_does_not_have(look):
+    assert set(look["served"]) <= set(look["rules"])
+
+
+def test_nothing_that_is_served_calls_out_or_runs_code(look):
+    for word in ("gateway", "invoke", "webhook", "secret", "workspace", "demo", "presigned"):
+        assert not [name for name in look["served"] if word in name]
+
+
+def test_the_process_holds_no_second_authority_and_nothing_heavy(look):
+    modules = set(look["modules"])
+    assert not modules & {"mlflow.server.auth", "mlflow.server.fastapi_app", "mlflow.gateway.app"}
+    assert not modules & {"pandas", "pyarrow", "scipy", "sklearn", "torch"}
