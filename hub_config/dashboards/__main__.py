@@ -14,7 +14,8 @@ from hub_config.settings import Settings, load_settings
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "tornado.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         settings = load_settings()
         identity = open_identity(settings, "dashboards")

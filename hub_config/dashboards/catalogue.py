@@ -148,6 +148,7 @@ def _paragraphs(block: str) -> list[str]:
 
 
 def plain(markdown: str) -> str:
-    """One line of Markdown as plain text: links by their text, no emphasis or code marks."""
-    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
+    """One line of Markdown as plain text: links by their text, no images, emphasis, code marks."""
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", markdown)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     return re.sub(r"[*`]|(?<!\w)_|_(?!\w)", "", text).strip()

@@ -132,7 +132,6 @@ class Open(PageHandler):
             raise Forbidden("Only people open dashboards.")
         dashboard = await asyncio.to_thread(catalogue.find, own.deployment, project, name)
         view = own.open(dashboard, principal, self.request)
-        self.set_status(202)
         self.finish(own.pages.waiting(view))
 
 

@@ -89,17 +89,19 @@ class DashboardRenderer(NotebookRenderer):
 
     async def _jinja_cell_generator(self, nb: Any, kernel_id: str) -> AsyncIterator[Any]:
         cells, section = len(nb.cells), ""
-        for number, cell in enumerate(nb.cells, start=1):
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
-                what = f"Running cell {number} of {cells}"
-                self._view.say(f"{what}: {section}" if section else what, number, cells)
-                await self._run(cell, number, cells, section)
-            elif cell.cell_type == "markdown":
-                section = (headings(cell.source) or [section])[-1]
-            yield cell
-        self._view.say("Drawing the page", cells, cells)
-        await self._cleanup_resources()
+        try:
+            for number, cell in enumerate(nb.cells, start=1):
+                if cell.cell_type == "code":
+                    cell.outputs, cell.execution_count = [], None
+                    what = f"Running cell {number} of {cells}"
+                    self._view.say(f"{what}: {section}" if section else what, number, cells)
+                    await self._run(cell, number, cells, section)
+                elif cell.cell_type == "markdown":
+                    section = (headings(cell.source) or [section])[-1]
+                yield cell
+            self._view.say("Drawing the page", cells, cells)
+        finally:
+            await self._cleanup_resources()
 
     async def _run(self, cell: Any, number: int, cells: int, section: str) -> None:
         try:

@@ -98,15 +98,9 @@ class Dashboards(Voila):
         self.kernel_manager.allowed_message_types = WIDGET_MESSAGES
         self.identity_provider.identity = self.identity
         self.identity_provider.sign_in = SignIn(self.deployment, SERVICE)
-        # Formulas would come from a CDN, so they are shown as they are written.
-        none = f"{STATIC_URL}no-mathjax.js"
-        return {
-            **settings,
-            "dashboards": self,
-            "compress_response": True,
-            "mathjax_url": none,
-            "mathjax_config": "",
-        }
+        # Without an address for MathJax, Voila draws formulas with the one it brings along.
+        none = {"mathjax_url": None, "mathjax_config": None}
+        return {**settings, **none, "dashboards": self, "compress_response": True}
 
     def init_handlers(self) -> list[Any]:
         anything = r"(.*)"
