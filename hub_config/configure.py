@@ -15,7 +15,7 @@ How `web` gives a project its shared server, each step tried with exactly the sc
    group's shares for a session at the hub but not for a token (`scopes.get_scopes_for`), and a
    server knows its visitors by token, so a member of the group is refused with 403.
 4. `POST, DELETE /hub/api/users/project-<name>/server`; with the service's own token also
-   `/user/project-<name>/api/…`.
+   `/user/project-<name>/api/…`, in a server that started after step 2.
 
 Who enters is shown the hub's consent page once. Who loses a share, or the account, is out within
 25 s: 10 s until the hub asks about the account again, 15 s until the server asks the hub.
@@ -32,9 +32,9 @@ from jupyterhub.utils import subdomain_hook_idna
 from hub_config.accounts.authenticator import LocalAccounts
 from hub_config.keys import secret
 from hub_config.settings import Addresses, Settings, load_addresses
+from hub_config.spawning.places import PROJECT_ACCOUNTS
 from hub_config.spawning.spawner import PlatformSpawner
 
-PROJECT_ACCOUNTS = "project-accounts"
 PAGES = ("cuaderno", "mlflow", "dashboards")  # the services that people open
 SERVICE_PORTS = {"cuaderno": "web", "mlflow": "tracking", "dashboards": "dashboards"}
 

@@ -22,7 +22,7 @@ from traitlets import Float, Instance, default
 
 from hub_config.node.processes import PLATFORM_MARK, end_marked, is_same, start_time
 from hub_config.settings import Settings
-from hub_config.spawning.places import Places, places
+from hub_config.spawning.places import PROJECT_ACCOUNTS, Places, places
 
 # Set for a server and so for all that it starts; the value is `<data folder>:<account>`.
 SERVER_MARK = "CUADERNO_SERVER_MARK"
@@ -54,6 +54,19 @@ class PlatformSpawner(SimpleLocalProcessSpawner):
     @default("args")
     def _server_arguments(self) -> list[str]:
         return ["--allow-root"] if os.geteuid() == 0 else []
+
+    @default("oauth_access_scopes")
+    def _who_may_enter(self) -> list[str]:
+        """The scopes of which a visitor of this server needs one.
+
+        A server cannot tell which accounts a filter `!group=` covers; so the scope by which `web`
+        enters the servers of projects is named to them as it is.
+        """
+        account = self.user.name
+        scopes = [f"access:servers!server={account}/{self.name}", f"access:servers!user={account}"]
+        if self.places.project:
+            scopes.append(f"access:servers!group={PROJECT_ACCOUNTS}")
+        return scopes
 
     def make_preexec_fn(self, name: str) -> Any:
         return None  # the folder is given to Popen, and nothing else must run after the fork

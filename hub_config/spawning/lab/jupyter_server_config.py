@@ -7,6 +7,8 @@ that the spawner sets.
 import os
 from pathlib import Path
 
+from jupyter_server.services.contents.filecheckpoints import AsyncGenericFileCheckpoints
+
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 (Jupyter's loader provides it)
 data = Path(os.environ["JUPYTER_DATA_DIR"])
 
@@ -24,12 +26,23 @@ c.HubOAuth.cache_max_age = 15
 # Files: a deletion is a deletion (there is no trash bin to be found here), and hidden files such
 # as .git stay out of reach of the browser.
 c.FileContentsManager.delete_to_trash = False
-c.FileContentsManager.always_delete_dir = False
 c.ContentsManager.allow_hidden = False
+
+
+class CheckpointsElsewhere(AsyncGenericFileCheckpoints):
+    """Checkpoints in a tree of their own, so that no `.ipynb_checkpoints` litters a repository."""
+
+    def checkpoint_path(self, checkpoint_id: str, path: str) -> str:
+        # Where the folder is missing, the original falls back to one that all accounts share.
+        (Path(self.root_dir) / path.strip("/")).parent.mkdir(parents=True, exist_ok=True)
+        return super().checkpoint_path(checkpoint_id, path)
+
+
+c.ContentsManager.checkpoints_class = CheckpointsElsewhere
+c.CheckpointsElsewhere.root_dir = str(data / "checkpoints")
 
 # Co-editing: what it remembers lies beside the home, never in the repository, and outlives the
 # server: without its history a document that is open in a browser would have its cells doubled.
-c.YDocExtension.disable_rtc = False
 c.SQLiteYStore.db_path = str(data / "ystore.db")
 c.SQLiteYStore.squash_after_inactivity_of = 24 * 60 * 60
 c.YDocExtension.session_store_path = str(data / "collaboration_sessions.json")
