@@ -20,6 +20,7 @@ from hub_config.keys import secret
 from hub_config.settings import Settings, load_addresses
 
 ACCOUNTS_GROUP = "project-accounts"
+ASK_SECONDS = 1.0  # the hub answers a start or stop late, though it works on it from the start
 ServerState = Literal["stopped", "starting", "running", "stopping", "unknown"]
 
 
@@ -101,11 +102,14 @@ class Hub:
         return Server("stopped", url)
 
     def start_server(self, project: str) -> Server:
-        self._call("POST", f"/users/{project_account(project)}/server", conflict=True)
+        """Ask the hub to start the server; it may take longer than we wait for the answer."""
+        path = f"/users/{project_account(project)}/server"
+        self._call("POST", path, conflict=True, patience=ASK_SECONDS)
         return self.server(project_account(project))
 
     def stop_server(self, project: str) -> Server:
-        self._call("DELETE", f"/users/{project_account(project)}/server", missing=True)
+        path = f"/users/{project_account(project)}/server"
+        self._call("DELETE", path, missing=True, conflict=True, patience=ASK_SECONDS)
         return self.server(project_account(project))
 
     def why_stopped(self, account: str) -> str:
@@ -141,10 +145,19 @@ class Hub:
         *,
         missing: bool = False,
         conflict: bool = False,
+        patience: float | None = None,
     ) -> Any:
-        """The answer's JSON. `missing`: None for 404; `conflict`: None for 400 and 409."""
+        """The answer's JSON. `missing`: None for 404; `conflict`: None for 400 and 409.
+
+        With `patience` (seconds) a hub that got the request and is still busy with it is no error.
+        """
+        timeout = httpx.Timeout(10, read=patience or 10)
         try:
-            answer = self._http.request(method, path, json=body)
+            answer = self._http.request(method, path, json=body, timeout=timeout)
+        except httpx.ReadTimeout as error:
+            if patience:
+                return None
+            raise Unavailable("The hub is slow to answer; try again in a moment.") from error
         except httpx.HTTPError as error:
             raise Unavailable("The hub is not answering; try again in a moment.") from error
         if (missing and answer.status_code == 404) or (

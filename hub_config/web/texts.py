@@ -178,7 +178,6 @@ TEXTS = {
     "form.errors": "Nothing was submitted. Mend what is marked below.",
     "form.viewer": "Running a job needs the role editor in this project.",
     # Run page
-    "run.title": "{notebook}",
     "run.id": "Run",
     "run.owner": "By",
     "run.submitted": "Submitted",
