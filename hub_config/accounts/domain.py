@@ -16,7 +16,14 @@ from hub_config.accounts import store
 from hub_config.accounts.model import Account, State, check_name
 from hub_config.accounts.passwords import check_password, hash_password, verify
 from hub_config.accounts.throttle import Throttle
-from hub_config.errors import Conflict, Forbidden, Misconfigured, NotFound, TooManyRequests
+from hub_config.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    Misconfigured,
+    NotFound,
+    TooManyRequests,
+)
 from hub_config.keys import write_private
 from hub_config.settings import Settings
 
@@ -123,7 +130,7 @@ def ensure_admin(settings: Settings, engine: Engine) -> Path | None:
         return None
     try:
         name = check_name(settings.hub.admin)
-    except Exception as error:
+    except Invalid as error:
         raise Misconfigured(f"Setting hub.admin = {settings.hub.admin!r}: {error}") from error
     if store.find(engine, name):
         raise Misconfigured(
