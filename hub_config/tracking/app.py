@@ -82,6 +82,12 @@ def guard_flask(mlflow: Mlflow) -> Flask:
             json.dumps(problem(error)), error.status, content_type="application/problem+json"
         )
 
+    @app.errorhandler(MlflowException)
+    def failed(error: MlflowException) -> FlaskResponse:
+        return FlaskResponse(
+            error.serialize_as_json(), error.get_http_status_code(), mimetype="application/json"
+        )
+
     return app
 
 
