@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from hub_config.errors import CuadernoError
 from hub_config.jobs.model import Assignment, State, run_mark
 from hub_config.jobs.reporting import Refused, Reporter
-from hub_config.jobs.results import attempt_dir, publish, remove, socket_prefix
+from hub_config.jobs.results import attempt_dir, publish, remove, skip_slow_imports, socket_prefix
 from hub_config.node.processes import PLATFORM_MARK, RUN_MARK, end_marked, start_time
 from hub_config.settings import Settings, load_addresses, load_settings
 from hub_config.storage.repository import project_repository
@@ -106,9 +106,7 @@ class Runner:
             return State.FAILED, f"There is no {given.notebook} at commit {given.commit[:10]}."
         (self.folder / "input.ipynb").write_bytes(source.read_bytes())
 
-        # Heavy, so imported when `jobs` knows of us already; and without pyarrow, which papermill
-        # takes for HDFS where it can be imported, for half a second and 40 MB.
-        sys.modules.setdefault("pyarrow.fs", None)  # type: ignore[arg-type]
+        skip_slow_imports()  # and the rest, a second of work, when `jobs` knows of us already
         import nbformat
         import papermill
         from papermill.engines import papermill_engines
