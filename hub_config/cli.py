@@ -381,7 +381,7 @@ def _print_run(remote: Remote, run: dict[str, Any], as_json: bool) -> None:
         ["notebook", f"{run['notebook']} @ {run['commit'][:10]}"],
         ["project", run["project"]],
         ["by", f"{run['submitted_by']}, {ago(run['created_at'])}"],
-        ["took", duration(run.get("duration_seconds"))],
+        ["took", duration(run.get("duration"))],
         ["parameters", ", ".join(f"{k}={v}" for k, v in run["parameters"].items()) or "defaults"],
         ["address", remote.run_address(run["id"])],
     ]
