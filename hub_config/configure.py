@@ -124,6 +124,9 @@ def _services(c: Any, settings: Settings, addresses: Addresses) -> None:
                 "oauth_client_id": f"service-{name}",
                 "oauth_redirect_uri": f"/services/{name}/oauth_callback",
                 "oauth_no_confirm": True,
+                # The hub asks one service after the other whether it is up before it sets the
+                # proxy's routes, and sets them whatever the answers were.
+                "timeout": 1,
             }
             for name in PAGES
         ),

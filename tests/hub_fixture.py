@@ -183,10 +183,11 @@ class TempHub:
 
 @contextlib.asynccontextmanager
 async def temp_hub(**overrides: Any) -> AsyncIterator[TempHub]:
-    """A proxy and a hub of their own; `overrides` replace fields of the settings."""
+    """A proxy and a hub of their own; `overrides` name settings as the environment does."""
     # Not pytest's folder: its paths are too long for the kernels' sockets.
     folder = Path(tempfile.mkdtemp(prefix="cu-hub-"))
     public, *ports = free_ports(9)
+    public = overrides.pop("port", public)
     environment = {
         name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ
     } | {
