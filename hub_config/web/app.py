@@ -118,6 +118,8 @@ def _raise_invalid(_request: Request, error: Exception) -> Response:
 
 def _raise_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, CuadernoError):  # the guard's, met while the body was read
+        raise error.__cause__
     if error.status_code == 404:
         raise NotFound(f"There is nothing at {request.url.path}.")
     raised = CuadernoError(str(error.detail))

@@ -27,6 +27,9 @@ MAX_BODY = 1024 * 1024
 PUBLIC = frozenset(
     {"api/health", "api/openapi.json", "api/accounts/signup", "signup", "oauth_callback", "logout"}
 )
+# What a browser sends with every unsafe request (one of the first three) or with our sign-in. A
+# request without any is a program's that signs up: there is no sign-in that it could abuse.
+BROWSER_HEADERS = ("sec-fetch-site", "origin", "referer", "cookie")
 PUBLIC_FOLDER = "static/"
 # Set while a browser whose sign-in was refused goes to the hub, so that it goes there once only.
 AGAIN_COOKIE = "cuaderno-again"
@@ -87,10 +90,7 @@ class Guard:
             await send(message)
 
         try:
-            early = await self._admit(request)
-            if early is not None:
-                await early(scope, receive, guarded_send)
-                return
+            await self._admit(request)
             await self._app(scope, _limited(receive), guarded_send)
         except CuadernoError as error:
             if started:
@@ -138,7 +138,7 @@ class Guard:
                 return answer_
         return self._error_page(request, error)
 
-    async def _admit(self, request: Request) -> Response | None:
+    async def _admit(self, request: Request) -> None:
         declared = request.headers.get("content-length", "0")
         if not declared.isdigit() or int(declared) > MAX_BODY:
             raise _too_large()
@@ -151,8 +151,8 @@ class Guard:
             request.state.principal = await anyio.to_thread.run_sync(
                 self._identity.principal, token
             )
-        self._sign_in.refuse_cross_site(request)
-        return None
+        if any(name in request.headers for name in BROWSER_HEADERS):
+            self._sign_in.refuse_cross_site(request)
 
     def _relative(self, request: Request) -> str:
         return request.url.path.removeprefix(self._sign_in.prefix)

@@ -176,7 +176,6 @@ TEXTS = {
     "form.message": "Commit message",
     "form.message.default": "Save {notebook} before a run",
     "form.errors": "Nothing was submitted. Mend what is marked below.",
-    "form.viewer": "Running a job needs the role editor in this project.",
     # Run page
     "run.id": "Run",
     "run.owner": "By",
@@ -184,7 +183,6 @@ TEXTS = {
     "run.took": "Took",
     "run.waits": "Waits for a free slot.",
     "run.commit": "Commit",
-    "run.project": "Project",
     "run.progress": "{done} of {total} cells",
     "run.cancel": "Cancel run",
     "run.cancel.sure": "This ends the run and every process it started. What it logged so far "
@@ -192,8 +190,6 @@ TEXTS = {
     "run.cancel.yes": "Cancel this run",
     "run.again": "Run again",
     "run.metrics": "Metrics",
-    "run.metrics.name": "Metric",
-    "run.metrics.value": "Value",
     "run.metrics.empty": "This run logged no metrics to MLflow.",
     "run.metrics.wait": "Metrics appear here as the run logs them.",
     "run.metrics.down": "Metrics are not to be had now: {detail}",
@@ -206,7 +202,6 @@ TEXTS = {
     "run.notebook.wait": "It appears here when the run has ended.",
     "run.notebook.none": "This run left no executed notebook.",
     "run.log": "Log",
-    "run.log.follow": "Follow",
     "run.log.empty": "Nothing logged yet.",
     "run.log.download": "Download log",
     "run.log.nojs": "The log follows by itself where scripts are on; else reload the page.",
@@ -217,7 +212,6 @@ TEXTS = {
     "dashboards.empty.what": "A dashboard is a notebook in the folder dashboards of a project, "
     "shown without its code to people who never open a notebook.",
     "dashboards.empty.button": "Go to projects",
-    "dashboards.open": "Open {title}",
     # Admin
     "admin.title": "Admin",
     "admin.waiting": "Waiting for approval",
