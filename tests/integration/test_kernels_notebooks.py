@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import cuaderno
 import nbformat
 import papermill
 import pytest
@@ -51,13 +52,13 @@ def text(notebook: Any) -> str:
     )
 
 
-def dashboard_environment(platform: Platform) -> dict[str, str]:
+def dashboard_environment(platform: Platform, project: str = "demo") -> dict[str, str]:
     settings = load_settings({"CUADERNO_DATA_DIR": str(platform.data_dir)})
     signer = Signer(secret(settings, "platform-key"))
     return {
         "CUADERNO_URL": platform.url,
-        "CUADERNO_PROJECT": "demo",
-        "CUADERNO_TOKEN": signer.dashboard_token("demo", 600),
+        "CUADERNO_PROJECT": project,
+        "CUADERNO_TOKEN": signer.dashboard_token(project, 600),
     }
 
 
@@ -153,6 +154,30 @@ async def test_a_dashboard_says_what_is_away(
     monkeypatch.setenv("CUADERNO_URL", "http://127.0.0.1:1")
     shown = text(run_dashboard(tmp_path))
     assert "does not answer" in shown
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_dashboard_of_an_empty_project_and_of_a_hostile_name(
+    platform: Platform, kernels: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = platform.operator.post("projects", json={"name": "blank", "title": "Blank"})
+    assert made.is_success, made.text
+    for name, value in dashboard_environment(platform, "blank").items():
+        monkeypatch.setenv(name, value)
+    shown = run_dashboard(tmp_path)
+    assert "No runs yet" in text(shown) and not figures(shown)
+
+    token = platform.cuaderno("token", platform.first_login()[0]).stdout.strip()
+    hostile = "<img src=x onerror=alert(1)>"
+    with cuaderno.Platform(platform.url, token) as client:
+        mlflow = "/services/mlflow/api/2.0/mlflow/"
+        experiment = client.post(mlflow + "experiments/create", {"name": "blank"})
+        run = client.post(mlflow + "runs/create", {**experiment, "run_name": hostile})
+        body = {"run_id": run["run"]["info"]["run_id"], "key": "auc", "value": 0.5, "timestamp": 1}
+        client.post(mlflow + "runs/log-metric", body)
+    shown = text(run_dashboard(tmp_path))
+    assert "&lt;img src=x onerror=alert(1)&gt;" in shown
+    assert hostile not in shown
 
 
 @pytest.mark.asyncio(loop_scope="session")

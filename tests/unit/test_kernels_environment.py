@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from cuaderno import specs
+from cuaderno.provisioning import CuadernoProvisioner
 from cuaderno.provisioning.environment import kernel_environment
+from jupyter_client.kernelspec import KernelSpec
 
 PLATFORM = Path("/opt/platform")
 KERNEL = Path("/opt/kernels/bin/python")
@@ -110,3 +112,12 @@ def test_specs_hold_ours_and_nothing_else(tmp_path: Path) -> None:
 def test_specs_say_when_there_is_no_kernel_environment(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="make install"):
         specs.write(tmp_path / "kernels", tmp_path / "missing" / "python")
+
+
+async def test_a_kernel_in_a_run_has_time_to_send_its_metrics() -> None:
+    spec = KernelSpec(argv=[str(KERNEL), "-f", "{connection_file}"], language="python")
+    provisioner = CuadernoProvisioner(kernel_id="k", kernel_spec=spec)
+    await provisioner.pre_launch(env={"PATH": "/usr/bin"})
+    assert provisioner.get_shutdown_wait_time(5.0) == 10
+    await provisioner.pre_launch(env={"PATH": "/usr/bin", "CUADERNO_RUN_MARK": "r.1"})
+    assert provisioner.get_shutdown_wait_time(5.0) == 120
