@@ -260,19 +260,24 @@ class Dispatcher:
         while True:
             await self._ended.wait()
             self._ended.clear()
-            while self._to_close:
-                project = next(iter(self._to_close))
-                self._to_close.discard(project)
+            projects, self._to_close = self._to_close, set()
+            left: set[str] = set()
+            for project in sorted(projects):
                 try:
-                    await asyncio.to_thread(self._close_left_open, project)
-                    pause = TRACKING_RETRY_SECONDS[0]
+                    await asyncio.to_thread(self.close_left_open, project)
                 except Exception as error:
-                    self._to_close.add(project)
+                    left.add(project)
                     log.info("MLflow runs stay open for now: %s action=tracking-away", error)
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, longest)
+            if left:
+                self._to_close |= left
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, longest)
+                self._ended.set()
+            else:
+                pause = TRACKING_RETRY_SECONDS[0]
 
-    def _close_left_open(self, project: str) -> None:
+    def close_left_open(self, project: str) -> None:
+        """End the MLflow runs in `project` that are RUNNING while their run has ended."""
         for run, mlflow_runs in self._measurements.left_open(project).items():
             try:
                 ended = self._store.get(run)
