@@ -113,6 +113,13 @@ def test_only_what_must_be_is_public(app: FastAPI) -> None:
         assert browser(app).get(path).status_code in (302, 401, 404), path
 
 
+def test_health_says_which_part_is_away(app: FastAPI) -> None:
+    answer = browser(app).get("api/health")
+    assert answer.status_code == 200  # without jobs, people still read
+    said = {"database": "ok", "jobs": "does not answer"}
+    assert answer.json() == {"status": "degraded", "parts": said}
+
+
 def test_every_route_but_the_public_ones_asks_who_is_there(app: FastAPI) -> None:
     from hub_config.web.guard import PUBLIC
 
@@ -336,6 +343,8 @@ def test_too_much_is_refused(app: FastAPI) -> None:
     for content in (big, pieces()):
         answer = browser(app, "ada").post("api/projects", content=content, headers=HERE)
         assert answer.status_code == 413, answer.text
+    # Declared too large, it is refused unread, also where nobody would read it.
+    assert browser(app, "ada").post("logout", content=big, headers=HERE).status_code == 413
 
 
 def test_errors_of_input_and_of_ours_are_problem_details(

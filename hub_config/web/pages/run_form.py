@@ -50,10 +50,12 @@ def _run_notebook(request: Request, project: str, path: str, form: FormData) -> 
     given = {p.name: str(form.get(f"p.{p.name}", _default(p))) for p in found.parameters}
     message = str(form.get("message", "")).strip()
     if form.get("action") == "commit":
-        with suppress(Invalid):  # nothing to commit: meanwhile somebody else did
-            documents(request, project, Role.EDITOR).commit(
-                [path], message or text("form.message.default", notebook=path), me
-            )
+        said = message or text("form.message.default", notebook=path)
+        try:
+            with suppress(Invalid):  # nothing to commit: meanwhile somebody else did
+                documents(request, project, Role.EDITOR).commit([path], said, me)
+        except CuadernoError as error:
+            return _form(request, project, found, given, error=error, message=message)
         committed = notebook(request, project, path)
         # What is committed now may declare other parameters than the form showed: show it again.
         if [p.name for p in committed.parameters] != [p.name for p in found.parameters]:
