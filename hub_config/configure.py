@@ -122,7 +122,7 @@ def _services(c: Any, settings: Settings, addresses: Addresses) -> None:
                 "url": addresses.url(SERVICE_PORTS[name]),
                 "api_token": secret(settings, f"service-{name}"),
                 "oauth_client_id": f"service-{name}",
-                "oauth_redirect_uri": f"/services/{name}/oauth_callback",
+                "oauth_redirect_uri": page_url(settings, name) + "oauth_callback",
                 "oauth_no_confirm": True,
                 # The hub asks one service after the other whether it is up before it sets the
                 # proxy's routes, and sets them whatever the answers were.
