@@ -92,12 +92,13 @@ class World:
         kernel = re.search(r'"kernelId": "([\w-]+)"', page.text)
         return said["progress"].rsplit("/", 1)[-1], kernel[1] if kernel else "", page
 
-    def kernels(self) -> list[psutil.Process]:
-        """The processes of all dashboards' kernels."""
+    def kernels(self, kernel: str = "") -> list[psutil.Process]:
+        """The processes of all dashboards' kernels, or of one."""
         found = []
         for process in marked(MARK, str(self.hub.settings.data_dir)):
             with contextlib.suppress(psutil.Error):
-                if "ipykernel_launcher" in process.cmdline():
+                line = process.cmdline()
+                if "ipykernel_launcher" in line and kernel in line[-1]:
                     found.append(process)
         return found
 

@@ -26,14 +26,13 @@ async def world():
         yield made
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def live(world: World):
-    """A view of vic's, by cookie: the browser, the view's id and its kernel's."""
+    """A view of vic's, by cookie, that no test ends: the browser, the view's id, its kernel's."""
     browser = await world.browser("vic")
     view, kernel, page = await world.view(browser, "live", "?n=7&unit=ms")
     assert page.status_code == 200, page.text
     yield browser, view, kernel, page
-    await shut(world, browser, kernel)
     await browser.aclose()
 
 
@@ -129,6 +128,7 @@ async def test_a_kernel_gets_a_token_that_reads_and_none_of_our_secrets(world):
 
 
 async def test_a_failing_cell_is_a_500_that_says_which_and_to_editors_why(world):
+    before = len(world.kernels())
     async with world.client("vic") as viewer, world.client("ana") as editor:
         _, _, page = await world.view(viewer, "fails")
         assert page.status_code == 500
@@ -139,7 +139,7 @@ async def test_a_failing_cell_is_a_500_that_says_which_and_to_editors_why(world)
         assert "ZeroDivisionError: division by zero" in page.text and "editors only" in page.text
         _, _, page = await world.view(editor, "dies")
         assert page.status_code == 500 and "the kernel ended" in page.text
-    await until(lambda: not world.kernels(), what="the end of failed kernels")
+    await until(lambda: len(world.kernels()) == before, what="the end of failed kernels")
 
 
 async def test_a_kernel_that_cannot_start_is_an_error_page(world):
@@ -245,17 +245,18 @@ async def test_what_voila_and_jupyter_server_offer_beside_is_not_there(world, li
 
 
 async def test_the_beacon_of_a_closing_tab_ends_its_kernel_if_it_is_our_own_page(world, live):
-    browser, _, kernel, _ = live
+    browser, *_ = live
+    _, kernel, _ = await world.view(browser, "environment")
     assert (await shut(world, browser, kernel, Origin="http://evil.example")).status_code == 403
     assert (await shut(world, browser, kernel, Accept="*/*")).status_code == 403
-    assert len(world.kernels()) == 1
+    assert world.kernels(kernel)
     assert (await shut(world, browser, kernel)).status_code == 204
-    await until(lambda: not world.kernels(), what="the kernel's end")
+    await until(lambda: not world.kernels(kernel), what="the kernel's end")
 
 
 async def test_who_is_no_longer_a_member_loses_what_is_open(world):
     async with world.client("val") as client:
-        view, kernel, _ = await world.view(client, "live")
+        view, kernel, _ = await world.view(client, "environment")
         headers = {"Authorization": f"Bearer {world.tokens['val']}"}
         async with channels(world, kernel, additional_headers=headers) as socket:
             with write(world.hub.engine) as connection:
@@ -264,16 +265,16 @@ async def test_who_is_no_longer_a_member_loses_what_is_open(world):
             async with asyncio.timeout(30):
                 await socket.wait_closed()
         assert (await client.get(f"{PREFIX}api/views/{view}")).status_code == 404
-    await until(lambda: not world.kernels(), what="the kernel's end")
+    await until(lambda: not world.kernels(kernel), what="the kernel's end")
 
 
 async def test_no_kernel_outlives_the_process_whether_it_is_stopped_or_killed(world):
     async with world.client("vic") as client:
-        await world.view(client, "live")
+        await world.view(client, "environment")
         await world.hub.kill("dashboards")
         await world.start()
         assert not world.kernels()
-        await world.view(client, "live")
+        await world.view(client, "environment")
     assert len(world.kernels()) == 1
     process = world.hub.processes["dashboards"]
     process.terminate()
