@@ -78,12 +78,12 @@ class Run:
         return self.finished_at - self.started_at
 
     def to_json(self) -> dict[str, Any]:
-        """The run as the API shows it; times as ISO 8601 in UTC."""
+        """The run as the API shows it; times as ISO 8601 in UTC, `duration` in seconds."""
         shown = asdict(self)
         for name in ("created_at", "started_at", "finished_at"):
             shown[name] = iso(shown[name])
         took = None if self.duration is None else round(self.duration, 3)
-        return {**shown, "duration_seconds": took}
+        return {**shown, "duration": took}
 
 
 def iso(seconds: float | None) -> str | None:
