@@ -25,6 +25,7 @@ RETRY_SECONDS = 2.0
 def reconcile(engine: Engine, hub: Hub) -> None:
     """One pass over all projects. Raises what the hub's client raises."""
     active = set(store.active_people(engine))
+    admins = set(store.active_people(engine, admins=True))  # owners everywhere, see identity
     for project in store.list_projects(engine):
         account = project_account(project.name)
         hub.ensure_account(account)
@@ -34,7 +35,7 @@ def reconcile(engine: Engine, hub: Hub) -> None:
             for member in store.list_members(engine, project.name)
             if member.role.includes(Role.EDITOR) and member.person in active
         }
-        hub.share_server(account, entering)
+        hub.share_server(account, entering | admins)
 
 
 class Reconciler:

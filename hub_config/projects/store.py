@@ -111,8 +111,11 @@ def is_active(connection: Connection, person: str) -> bool:
     return connection.scalar(query) is not None
 
 
-def active_people(engine: Engine) -> list[str]:
+def active_people(engine: Engine, *, admins: bool = False) -> list[str]:
+    """Who may sign in, in order of name; with `admins` the administrators among them."""
     query = select(accounts.c.name).where(accounts.c.state == "active").order_by(accounts.c.name)
+    if admins:
+        query = query.where(accounts.c.admin)
     with engine.connect() as connection:
         return list(connection.scalars(query))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, insert
@@ -119,14 +121,22 @@ def test_a_project_keeps_an_owner(engine: Engine, identity: Identity, team: str)
 
 
 def test_two_owners_who_leave_at_once_do_not_both_go(
-    engine: Engine, identity: Identity, team: str
+    engine: Engine, identity: Identity, team: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     members.put(engine, identity, OWNER, team, "ed", Role.OWNER)
     refused: list[Exception] = []
-    together = threading.Barrier(2)
+    counted, count = threading.Barrier(2), store.other_owners
+
+    def count_and_wait(*args: Any) -> int:
+        # Without a lock both count before either leaves; with one, the second waits to count.
+        found = count(*args)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            counted.wait(0.7)
+        return found
+
+    monkeypatch.setattr(store, "other_owners", count_and_wait)
 
     def leave(who: Principal) -> None:
-        together.wait()
         try:
             members.remove(engine, identity, who, team, who.name)
         except Conflict as error:
