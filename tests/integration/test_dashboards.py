@@ -84,9 +84,12 @@ async def test_signing_in_leaves_a_cookie_for_this_service_only(world):
     assert "HttpOnly" in state and f"Path={PREFIX}" in state
     authorized = await session.get(begun.headers["location"])
     callback = authorized.headers["location"]
-    # A stranger's callback, without the state that this browser keeps, signs nobody in.
+    # Elsewhere the callback signs nobody in: without a state, and with another one.
     async with httpx.AsyncClient(base_url=world.hub.url) as stranger:
         assert (await stranger.get(callback)).status_code == 401
+        await stranger.get(f"{PREFIX}demo/nothing")
+        answer = await stranger.get(callback)
+        assert answer.status_code == 401 and "another browser" in answer.text
     done = await session.get(callback)
     assert done.headers["location"] == f"{PREFIX}demo/nothing?x=1"
     token = next(c for c in done.headers.get_list("set-cookie") if "service-dashboards=" in c)
