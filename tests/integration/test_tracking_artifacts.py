@@ -119,6 +119,18 @@ async def test_artifacts_by_path_follow_their_experiment(house, demo):
         assert body.status_code == 404
 
 
+async def test_no_editor_removes_more_than_the_artifacts_of_a_run(house, demo):
+    experiment, run = demo
+    base = "/api/2.0/mlflow-artifacts/artifacts"
+    file = f"{base}/{experiment}/{run}/artifacts/kept.txt"
+    assert (await house.ask("bob", "PUT", file, content=b"kept")).status_code == 200
+    for path in (experiment, f"{experiment}/", f"{experiment}/{run}", f"{experiment}/models"):
+        for method in ("DELETE", "PUT"):
+            refused = await house.ask("bob", method, f"{base}/{path}", content=b"x")
+            assert refused.status_code == 422, (method, path, refused.text)
+    assert (await house.ask("vic", "GET", file)).content == b"kept"
+
+
 @pytest.mark.parametrize(
     "path",
     [

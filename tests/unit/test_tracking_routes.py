@@ -16,7 +16,16 @@ LOOK = """
     from hub_config.tracking.server import load_mlflow
 
     mlflow = load_mlflow(load_settings({"CUADERNO_DATA_DIR": sys.argv[1]}))
-    from hub_config.tracking import routes
+    from hub_config.errors import Forbidden
+    from hub_config.tracking import guard, routes
+
+    store, offered = guard.GuardedStore(mlflow.store), []
+    for name in dir(mlflow.store):
+        try:
+            if not name.startswith("__") and name not in vars(guard.GuardedStore):
+                offered.append(getattr(store, name) and name)
+        except Forbidden:
+            pass
 
     rules = {}
     for rule in mlflow.flask.url_map.iter_rules():
@@ -28,6 +37,7 @@ LOOK = """
         "served": sorted(served),
         "refused": {r: routes.why_refused(r) for one in rules.values() for r in one},
         "modules": sorted(m for m, found in sys.modules.items() if found is not None),
+        "offered": offered,
         "targets": [n for n in os.environ if n.startswith("MLFLOW_") and n.endswith("TARGET")],
     }))
 """
@@ -72,3 +82,7 @@ def test_the_process_holds_no_second_authority_and_nothing_heavy(look):
     modules = set(look["modules"])
     assert not modules & {"mlflow.server.auth", "mlflow.server.fastapi_app", "mlflow.gateway.app"}
     assert not modules & {"pandas", "pyarrow", "scipy", "sklearn", "torch"}
+
+
+def test_a_method_of_the_store_that_the_guard_does_not_name_is_refused(look):
+    assert not look["offered"]
