@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 import pytest
-import pytest_asyncio
 
-from tests.platform import Platform, temp_platform
+from tests.platform import Platform, running_platform
 
 REQUIRED = set(filter(None, os.environ.get("CUADERNO_TEST_REQUIRE", "").split(",")))
 
@@ -21,10 +20,10 @@ def missing(what: str, why: str) -> None:
     pytest.skip(why)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def platform() -> AsyncIterator[Platform]:
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
     """One platform for the whole session, with its demo project and its first run."""
-    async with temp_platform() as made:
+    with running_platform() as made:
         yield made
 
 

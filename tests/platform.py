@@ -20,8 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -218,10 +218,10 @@ class Platform:
         return wait_for(f"run {run} in {wanted}", look, seconds)
 
 
-@asynccontextmanager
-async def temp_platform(
+@contextmanager
+def running_platform(
     data_dir: Path | None = None, *, start: bool = True, **environ: str
-) -> AsyncIterator[Platform]:
+) -> Iterator[Platform]:
     """A platform on a fresh folder (or `data_dir`); everything is ended and removed afterwards.
 
     `environ` are settings, as in `CUADERNO_DEMO_FIRST_RUN="false"`.
@@ -231,8 +231,21 @@ async def temp_platform(
     platform.data_dir.mkdir(exist_ok=True, parents=True)
     try:
         if start:
-            await asyncio.to_thread(platform.start)
+            platform.start()
         yield platform
     finally:
-        await asyncio.to_thread(platform.close)
+        platform.close()
         shutil.rmtree(room, ignore_errors=True)
+
+
+@asynccontextmanager
+async def temp_platform(
+    data_dir: Path | None = None, *, start: bool = True, **environ: str
+) -> AsyncIterator[Platform]:
+    """`running_platform` for asynchronous tests."""
+    context = running_platform(data_dir, start=start, **environ)
+    made = await asyncio.to_thread(context.__enter__)
+    try:
+        yield made
+    finally:
+        await asyncio.to_thread(context.__exit__, None, None, None)

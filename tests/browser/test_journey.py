@@ -38,9 +38,9 @@ def test_a_cell_runs_and_figures_and_widgets_draw_in_lab(visitor, figures):
     panel = page.locator(".jp-NotebookPanel:visible")
     expect(panel.get_by_text("42", exact=True)).to_be_visible(timeout=90_000)
     expect(panel.locator(".js-plotly-plot .main-svg").first).to_be_visible(timeout=60_000)
-    expect(panel.get_by_text("Three points")).to_be_visible()
+    expect(panel.locator(".gtitle")).to_have_text("Three points")
     expect(panel.locator(".widget-slider, .jupyter-widget-slider").first).to_be_visible()
-    expect(panel.get_by_text("depth")).to_be_visible()
+    expect(panel.locator(".widget-label").filter(has_text="depth")).to_be_visible()
     assert not ana.elsewhere, ana.elsewhere
 
 
@@ -114,7 +114,7 @@ def test_signing_up_waits_for_an_administrator(browser, platform, visitor):
     context = browser.new_context()
     page = context.new_page()
     page.goto(f"{platform.url}/hub/login")
-    page.get_by_role("link", name="account").first.click()
+    page.get_by_role("link", name="Ask for one").click()
     page.get_by_label("Name").fill("sofia")
     page.get_by_label("Password").fill("correct horse battery 9")
     page.get_by_role("button", name="Ask for an account").click()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 import nbformat
 import psutil
 import pytest
-import pytest_asyncio
 
 from hub_config.node.processes import RUN_MARK, marked
-from tests.platform import Platform, temp_platform, wait_for
+from tests.platform import Platform, running_platform, wait_for
 
 SLOW = """\
 import subprocess, time
@@ -26,10 +25,10 @@ child.kill()
 """
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def shaken() -> AsyncIterator[Platform]:
+@pytest.fixture(scope="module")
+def shaken() -> Iterator[Platform]:
     """A platform that these tests may shake, with a slow notebook in its demo project."""
-    async with temp_platform(
+    with running_platform(
         CUADERNO_DEMO_FIRST_RUN="false", CUADERNO_JOBS_LOST_AFTER_SECONDS="6"
     ) as platform:
         repository = platform.data_dir / "projects" / "demo" / "repo"
