@@ -117,6 +117,7 @@ class Supervisor:
                         portal = await client.get(health)
                         slots = (await client.get(jobs)).json()
                         if portal.is_success and slots.get("workers", 0) > 0:
+                            self._write_report()  # who reads "ready" finds it written, too
                             return []
                 await asyncio.sleep(0.1)
         return [c.program.name for c in self.children if c.state is not State.RUNNING] or ["web"]

@@ -58,12 +58,13 @@ def submit(platform: Platform, **parameters: object) -> str:
 
 
 def running(platform: Platform, run: str) -> dict:
-    """Wait until the run's own cell is at work."""
+    """Wait until the run's own cell is at work, and say so of a run that ended before."""
 
     def look() -> dict | None:
         found = platform.operator.get(f"runs/{run}").json()
-        log = platform.operator.get(f"runs/{run}/log").json()["items"]
-        return found if any("step" in piece["text"] for piece in log) else None
+        assert found["state"] in ("queued", "running", "succeeded"), found
+        log = platform.operator.get(f"runs/{run}/log").json()["text"]
+        return found if "step" in log else None
 
     return wait_for("the run's first output", look, 60)
 

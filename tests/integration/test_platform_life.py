@@ -51,7 +51,7 @@ async def test_a_taken_port_a_bad_setting_and_a_locked_folder_are_refused():
             taken.bind(("127.0.0.1", platform.port))
             taken.listen()
             assert "--port" in refused(platform, "--port", str(platform.port))
-        assert "port must be" in refused(platform, CUADERNO_PORT="x")
+        assert "CUADERNO_PORT must be" in refused(platform, CUADERNO_PORT="x")
         assert "allow_remote" in refused(platform, CUADERNO_HOST="0.0.0.0")
         assert "--config" in refused(platform, "--config", "none.toml")
         file = platform.data_dir / "file"
