@@ -80,6 +80,13 @@ class Accounts:
             raise Forbidden(f"Your account is {account.state}. Ask an administrator.")
         return account
 
+    def change_password(self, name: str, present: str, new: str) -> None:
+        """Give `name` another password. Raises `Invalid`, `Forbidden`, `TooManyRequests`."""
+        if self.sign_in(name, present) is None:
+            raise Forbidden("The present password is not right. Nothing was changed.")
+        check_password(new, name)
+        store.set_password(self._engine, name, hash_password(new))
+
     def is_active(self, name: str) -> bool:
         account = store.find(self._engine, name)
         return account is not None and account.state is State.ACTIVE

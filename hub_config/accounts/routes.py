@@ -20,6 +20,11 @@ class SignUp(BaseModel):
     password: str = Field(max_length=256)
 
 
+class NewPassword(BaseModel):
+    present: str = Field(max_length=256)
+    new: str = Field(max_length=256)
+
+
 def accounts_of(request: Request) -> Accounts:
     """The one `Accounts` of this application: its throttle must count every sign-up."""
     state = request.app.state
@@ -59,6 +64,15 @@ def list_accounts(
 def sign_up(request: Request, wanted: SignUp) -> dict[str, Any]:
     """Ask for an account; an administrator decides. Needs no sign-in."""
     return accounts_of(request).sign_up(wanted.name, wanted.password).public()
+
+
+@router.put("/accounts/me/password", status_code=204)
+def change_password(request: Request, wanted: NewPassword) -> None:
+    """Change one's own password. For people only: no run or project has one."""
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is None or principal.kind != "person":
+        raise Forbidden("Only a person has a password.")
+    accounts_of(request).change_password(principal.name, wanted.present, wanted.new)
 
 
 @router.post("/accounts/{name}/{decision}")

@@ -37,6 +37,13 @@ def password_hash(engine: Engine, name: str) -> str | None:
         return connection.scalar(select(accounts.c.password_hash).where(accounts.c.name == name))
 
 
+def set_password(engine: Engine, name: str, password_hash: str) -> None:
+    with write(engine) as connection:
+        connection.execute(
+            update(accounts).where(accounts.c.name == name).values(password_hash=password_hash)
+        )
+
+
 def page(
     engine: Engine, *, state: State | None, after: str, limit: int
 ) -> tuple[list[Account], int]:

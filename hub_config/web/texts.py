@@ -236,6 +236,12 @@ TEXTS = {
     "admin.total": "{n} processes, {memory}; user servers not counted.",
     "admin.done": "{name} is {state} now.",
     # Sign-up
+    "account.title": "Change password",
+    "account.present": "Present password",
+    "account.new": "New password",
+    "account.again": "New password again",
+    "account.differ": "The two new passwords differ. Nothing was changed.",
+    "account.done": "The password is changed.",
     "signup.title": "Sign up",
     "signup.what": "Choose a name and a password. An administrator must approve the account before "
     "you can sign in.",

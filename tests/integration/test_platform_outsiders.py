@@ -7,7 +7,7 @@ import json
 import httpx
 import pytest
 
-from tests.platform import Platform, wait_for
+from tests.platform import PASSWORD, Platform, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +187,14 @@ def test_what_a_run_logged_is_what_the_portal_and_the_command_show(platform, fir
     html = viewer.api.get(f"runs/{first_run['id']}/files/executed.html")
     assert "sandbox" in html.headers["content-security-policy"]
     assert "allow-same-origin" not in html.headers["content-security-policy"]
+
+
+def test_only_a_person_changes_a_password_and_only_the_own(platform):
+    body = {"present": PASSWORD, "new": "a quite different one 3"}
+    assert platform.operator.put("accounts/me/password", json=body).status_code == 403
+    assert platform.client().put("accounts/me/password", json=body).status_code == 401
+    mover = platform.person("mover")
+    forged = mover.browser.put("/services/cuaderno/api/accounts/me/password", json=body)
+    assert forged.status_code == 403, "a page of another site must not change it"
+    assert mover.api.put("accounts/me/password", json=body).status_code == 204
+    platform.sign_in("mover", body["new"])

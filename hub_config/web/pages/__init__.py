@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from hub_config.web.pages import admin, home, projects, run_form, runs, signup
+from hub_config.web.pages import account, admin, home, projects, run_form, runs, signup
 
 router = APIRouter()
-for pages in (home, projects, run_form, runs, admin, signup):
+for pages in (home, projects, run_form, runs, admin, signup, account):
     router.include_router(pages.router)
