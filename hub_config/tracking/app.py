@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import nullcontext
 from typing import Any
 
+import anyio
 from flask import Flask
 from flask import Response as FlaskResponse
 from flask import request as flask_request
@@ -39,6 +41,8 @@ from hub_config.tracking.server import PREFIX, Mlflow
 
 log = logging.getLogger("cuaderno.tracking")
 
+# Requests that only read, though MLflow takes them by POST.
+READS_BY_POST = ("/search", "/graphql")
 HEALTH, CALLBACK = f"{PREFIX}/health", f"{PREFIX}/oauth_callback"
 ARTIFACTS = tuple(f"{PREFIX}/{api}/2.0/mlflow-artifacts/artifacts/" for api in ("api", "ajax-api"))
 # The words that MLflow's clients know errors by.
@@ -100,6 +104,11 @@ class TrackingApp:
         self._index = pages.index(self._flask.static_folder or "")
         self._identity = identity
         self._sign_in = sign_in
+        # MLflow reads before it writes, in one transaction. On SQLite two of these at once end in
+        # "database is locked", at once and whatever the timeout, and clients that log
+        # asynchronously then drop what they sent. This process is the only writer: one at a time.
+        one_at_a_time = mlflow.store.engine.dialect.name == "sqlite"
+        self._writing = anyio.Lock() if one_at_a_time else nullcontext()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -145,7 +154,10 @@ class TrackingApp:
         for prefix in ARTIFACTS:
             if path.startswith(prefix) and request.method in ("GET", "PUT"):
                 return await self._artifact(request, path.removeprefix(prefix))
-        return await call_flask(self._flask, request)
+        if request.method == "GET" or path.endswith(READS_BY_POST):
+            return await call_flask(self._flask, request)
+        async with self._writing:
+            return await call_flask(self._flask, request)
 
     async def _artifact(self, request: Request, path: str) -> Response:
         """An artifact by its path, streamed: uploads may be larger than memory."""
