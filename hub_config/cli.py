@@ -229,6 +229,8 @@ def run(
     values = _parse_parameters(parameters or [])
     here = f"projects/{quote(project)}"
     found = remote.api("GET", f"{here}/notebooks/{quote(notebook)}")
+    if found.get("note"):
+        typer.echo(f"cuaderno: {found['note']}", err=True)
     if found.get("differs"):
         _offer_commit(remote, here, notebook, found["differs"], commit)
     made = remote.api(

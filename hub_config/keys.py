@@ -16,9 +16,7 @@ from hub_config.settings import Settings
 NAMES = {
     "platform-key": "signs our own tokens (runs, dashboards, calls between services)",
     "hub-cookie": "JupyterHub's cookie secret",
-    "hub-crypt": "JupyterHub's key for encrypted state",
     "proxy-token": "what the hub shows to the proxy",
-    "mlflow-flask": "MLflow's Flask session key",
     "service-cuaderno": "hub token of the process web",
     "service-mlflow": "hub token of the process tracking",
     "service-dashboards": "hub token of the process dashboards",
@@ -48,7 +46,7 @@ def write_private(path: Path, text: str) -> None:
     """Write `text` to `path` atomically with mode 0600, never readable by others in between."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -138,6 +138,18 @@ class Settings:
         return f"{host.scheme}://{service}--service.{host.hostname}{port}"
 
     @property
+    def kernel_addresses(self) -> dict[str, str]:
+        """The variables by which whoever starts kernels tells them where the platform is.
+
+        The first is for the kernel itself, the others for links that a browser follows.
+        """
+        return {
+            "CUADERNO_URL": self.local_url,
+            "CUADERNO_PUBLIC_URL": self.service_origin("cuaderno") or self.base_url,
+            "CUADERNO_PUBLIC_TRACKING_URL": self.service_origin("mlflow") or self.base_url,
+        }
+
+    @property
     def database_url(self) -> str:
         return self.database.url or f"sqlite:///{self.data_dir / 'cuaderno.db'}"
 
@@ -227,7 +239,7 @@ def load_settings(
     values = _read_file(path) if path else {}
     if data_dir is None and "CUADERNO_DATA_DIR" not in environ and "data_dir" in values:
         folder = Path(str(values["data_dir"]))
-    values["data_dir"] = folder.expanduser().absolute()
+    values["data_dir"] = folder.expanduser().resolve()
     settings = _build(Settings, values, environ, prefix="CUADERNO", where=str(path or "settings"))
     if port is not None:
         settings = replace(settings, port=port)
@@ -237,7 +249,7 @@ def load_settings(
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Misconfigured(
             f"Cannot read the settings file {path}: {error.strerror}. "
@@ -319,11 +331,20 @@ def _check(settings: Settings) -> None:
         ("hub.database_url", settings.hub_database_url),
         ("tracking.database_url", settings.tracking_database_url),
     ):
-        if not url.startswith(("sqlite:///", "postgresql")):
+        if not url.startswith(("sqlite:////", "postgresql://")):
             raise Misconfigured(
-                f"Setting {name} must be a sqlite:/// or postgresql:// URL, not one that begins "
-                f"with {url.split(':')[0]!r}."
+                f"Setting {name} must be postgresql://… or sqlite:////absolute/path, not a URL "
+                f"that begins with {url.split(':')[0]!r} or a relative path."
             )
+    if settings.kernels.python and not Path(settings.kernels.python).is_absolute():
+        raise Misconfigured(
+            f"Setting kernels.python must be an absolute path, not {settings.kernels.python!r}."
+        )
+    if settings.artifacts.url and "://" not in settings.artifacts.url:
+        raise Misconfigured(
+            "Setting artifacts.url must be a URL such as file:///srv/artifacts or s3://bucket, "
+            f"not {settings.artifacts.url!r}."
+        )
     if settings.hub.subdomain_host and not urlsplit(settings.hub.subdomain_host).hostname:
         raise Misconfigured(
             "Setting hub.subdomain_host must be a URL such as http://cuaderno.localhost:8000, "
@@ -357,7 +378,7 @@ def _line(name: str, value: Any, mask: bool) -> str:
     text = str(value) if isinstance(value, Path) else value
     if mask and isinstance(text, str):
         text = re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", text)
-    return f"{name} = {json.dumps(text)}"
+    return f"{name} = {json.dumps(text, ensure_ascii=False)}"
 
 
 # Addresses of the running processes ---------------------------------------------------------------

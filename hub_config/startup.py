@@ -10,9 +10,12 @@ import errno
 import fcntl
 import json
 import os
+import random
 import socket
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, fields
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -87,16 +90,60 @@ def choose_addresses(settings: Settings) -> Addresses:
     chosen: dict[str, int] = {}
     with ExitStack() as held:  # hold each until all are chosen, so that none is given twice
         for key in fields(Addresses):
-            probe = held.enter_context(socket.socket())
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", int(last.get(key.name, 0))))
-            except OSError:
-                probe.bind(("127.0.0.1", 0))
-            chosen[key.name] = probe.getsockname()[1]
+            candidates = chain([last.get(key.name)], _below_ephemeral())
+            chosen[key.name] = next(p for p in candidates if p and _hold(held, int(p)))
     addresses = Addresses(**chosen)
     keys.write_private(path, json.dumps(asdict(addresses)))
     return addresses
+
+
+def _below_ephemeral() -> Iterator[int]:
+    """Ports in any order that the OS never gives to outgoing connections by itself."""
+    try:
+        limit = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        limit = 32768
+    low = 20000 if limit > 21000 else 1024
+    yield from random.sample(range(low, limit), limit - low)
+
+
+def _hold(held: ExitStack, port: int) -> bool:
+    probe = held.enter_context(socket.socket())
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        probe.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
+
+
+def check_stores(settings: Settings) -> None:
+    """Raise `Misconfigured` when a database or the artifact store cannot be reached."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from hub_config.storage.database import make_engine
+    from hub_config.storage.files import FileStore
+
+    for name, url in (
+        ("database.url", settings.database_url),
+        ("hub.database_url", settings.hub_database_url),
+        ("tracking.database_url", settings.tracking_database_url),
+    ):
+        engine = make_engine(url)
+        try:
+            engine.connect().close()
+        except SQLAlchemyError as error:
+            # The driver's first line says what failed; it names host and user, never the password.
+            why = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            raise Misconfigured(f"Setting {name}: the database cannot be opened: {why}") from error
+        finally:
+            engine.dispose()
+    try:
+        FileStore(settings.artifacts_url).exists("probe")
+    except Exception as error:  # each file system raises its own
+        raise Misconfigured(
+            f"Setting artifacts.url: the store cannot be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def prepare(settings: Settings) -> None:
@@ -110,6 +157,7 @@ def prepare(settings: Settings) -> None:
     keys.ensure_all(settings)
     keys.write_private(settings.run_dir / "settings.toml", dump_settings(settings))
     make_runtime_dir(settings.runtime_dir)
+    check_stores(settings)
     migrate(settings.database_url)
     engine = open_database(settings.database_url)
     try:

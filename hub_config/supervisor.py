@@ -117,7 +117,8 @@ class Supervisor:
                         portal = await client.get(health)
                         slots = (await client.get(jobs)).json()
                         if portal.is_success and slots.get("workers", 0) > 0:
-                            self._write_report()  # who reads "ready" finds it written, too
+                            with contextlib.suppress(OSError):
+                                self._write_report()  # who reads "ready" finds it written, too
                             return []
                 await asyncio.sleep(0.1)
         return [c.program.name for c in self.children if c.state is not State.RUNNING] or ["web"]
@@ -127,11 +128,10 @@ class Supervisor:
     async def _keep(self, child: Child, client: httpx.AsyncClient) -> None:
         while True:
             started = time.monotonic()
-            await self._start(child)
-            assert child.process is not None
-            watch = asyncio.create_task(self._watch(child, client))
-            code = await child.process.wait()
-            watch.cancel()
+            try:
+                code = await self._live(child, client)
+            except OSError as error:  # no process, no memory, no disk for its log: try again later
+                code = str(error)
             lived = time.monotonic() - started
             child.died_young = 0 if lived > LONG_LIFE_SECONDS else child.died_young + 1
             child.enter(State.WAITING)
@@ -142,10 +142,19 @@ class Supervisor:
             await asyncio.sleep(delay)
             child.restarts += 1
 
-    async def _start(self, child: Child) -> None:
+    async def _live(self, child: Child, client: httpx.AsyncClient) -> int | str:
+        """One life of a child, watched; what it ended with."""
+        process = await self._start(child)
+        watch = asyncio.create_task(self._watch(child, client))
+        try:
+            return await process.wait()
+        finally:
+            watch.cancel()
+
+    async def _start(self, child: Child) -> asyncio.subprocess.Process:
         program = child.program
         with self._log(program.name).open("ab") as log:
-            child.process = await asyncio.create_subprocess_exec(
+            process = child.process = await asyncio.create_subprocess_exec(
                 *program.argv,
                 env=program.env,
                 cwd=self.settings.data_dir,
@@ -156,7 +165,8 @@ class Supervisor:
             )
         child.ok_at = time.monotonic()
         child.enter(State.STARTING)
-        self._say(child, f"started as process {child.process.pid}")
+        self._say(child, f"started as process {process.pid}")
+        return process
 
     async def _watch(self, child: Child, client: httpx.AsyncClient) -> None:
         """Follow one life of a child by its check, until it is cancelled with that life."""
@@ -210,11 +220,14 @@ class Supervisor:
         for child in self.children:
             if child.process:
                 await child.process.wait()
-        self._write_report()
+        with contextlib.suppress(OSError):
+            self._write_report()
 
     async def _report(self) -> None:
         while True:
-            await asyncio.to_thread(self._write_report)
+            # A full disk must not end the platform: the next report may be written again.
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self._write_report)
             await asyncio.sleep(REPORT_SECONDS)
 
     def _write_report(self) -> None:
@@ -222,8 +235,8 @@ class Supervisor:
         temporary = path.with_suffix(".part")
         temporary.write_text(json.dumps([self._describe(child) for child in self.children]))
         temporary.replace(path)
-        for child in self.children:
-            self._bound_log(child.program.name)
+        for name in ("supervisor", *(child.program.name for child in self.children)):
+            self._bound_log(name)
 
     def _describe(self, child: Child) -> dict[str, Any]:
         alive = child.process is not None and child.process.returncode is None
@@ -253,7 +266,7 @@ class Supervisor:
 
     def _say(self, child: Child, what: str) -> None:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
-        with self._log("supervisor").open("a") as log:
+        with contextlib.suppress(OSError), self._log("supervisor").open("a") as log:
             log.write(f"{when}Z action=process name={child.program.name} {what}\n")
 
 

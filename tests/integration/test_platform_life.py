@@ -53,6 +53,11 @@ async def test_a_taken_port_a_bad_setting_and_a_locked_folder_are_refused():
             assert "--port" in refused(platform, "--port", str(platform.port))
         assert "CUADERNO_PORT must be" in refused(platform, CUADERNO_PORT="x")
         assert "allow_remote" in refused(platform, CUADERNO_HOST="0.0.0.0")
+        nobody = "postgresql://me:very-secret@127.0.0.1:9/none"
+        for variable in ("DATABASE_URL", "HUB_DATABASE_URL", "TRACKING_DATABASE_URL"):
+            line = refused(platform, **{f"CUADERNO_{variable}": nobody})
+            assert "cannot be opened" in line and "very-secret" not in line
+        assert "artifacts.url" in refused(platform, CUADERNO_ARTIFACTS_URL="nowhere://x")
         assert "--config" in refused(platform, "--config", "none.toml")
         file = platform.data_dir / "file"
         file.write_text("")
