@@ -30,6 +30,7 @@ from hub_config.storage.database import open_database
 from hub_config.storage.schema import accounts, attempts, members, projects, runs
 
 PROJECT_ACCOUNT_PREFIX = "project-"
+PROJECT_ACCOUNTS = "project-accounts"  # the hub group of these, which the scopes of `web` name
 TOKEN_PREFIX = "cu_"  # noqa: S105 (a prefix, not a password)
 HUB_CACHE_SECONDS = 15.0
 

@@ -28,6 +28,15 @@ COOKIE_DAYS = 14  # as long as the hub's own token lives
 STATE_SECONDS = 600
 
 
+def shown_token(header: str | None) -> str | None:
+    """The token in `Authorization: Bearer|token …`; None for no header and for any other scheme.
+
+    The one reading of this header: who shows a token is a program, all others come by cookie.
+    """
+    scheme, _, value = (header or "").partition(" ")
+    return value.strip() or None if scheme.lower() in ("bearer", "token") else None
+
+
 class SignIn:
     """The dance itself, for the hub service `service`; knows no web framework.
 
@@ -111,15 +120,12 @@ class HubSignIn(SignIn):
 
     def token(self, request: HTTPConnection) -> str | None:
         """The token a request carries: `Authorization: Bearer|token …`, else our cookie."""
-        header = request.headers.get("authorization", "")
-        scheme, _, value = header.partition(" ")
-        if scheme.lower() in ("bearer", "token") and value:
-            return value.strip()
-        return request.cookies.get(self.client_id)
+        shown = shown_token(request.headers.get("authorization"))
+        return shown or request.cookies.get(self.client_id)
 
     def is_browser(self, request: HTTPConnection) -> bool:
         """Whether the request comes by cookie, so that another site might have caused it."""
-        return "authorization" not in request.headers
+        return shown_token(request.headers.get("authorization")) is None
 
     def refuse_cross_site(self, request: Request) -> None:
         """Raise `Forbidden` for a request that changes something and that another site caused."""

@@ -12,7 +12,7 @@ from tornado.web import RequestHandler
 
 from hub_config.errors import Unauthenticated
 from hub_config.identity import Identity, Principal
-from hub_config.oauth import COOKIE_DAYS, STATE_SECONDS, SignIn
+from hub_config.oauth import COOKIE_DAYS, STATE_SECONDS, SignIn, shown_token
 
 
 @dataclass
@@ -37,13 +37,11 @@ class HubIdentityProvider(IdentityProvider):
         return SignedIn(username=name, name=principal.name, principal=principal)
 
     def token_of(self, handler: RequestHandler) -> str | None:
-        scheme, _, value = handler.request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() in ("bearer", "token") and value:
-            return value.strip()
-        return handler.get_cookie(self.sign_in.client_id)
+        shown = shown_token(handler.request.headers.get("Authorization"))
+        return shown or handler.get_cookie(self.sign_in.client_id)
 
     def is_token_authenticated(self, handler: RequestHandler) -> bool:
-        return "Authorization" in handler.request.headers
+        return shown_token(handler.request.headers.get("Authorization")) is not None
 
     @property
     def auth_enabled(self) -> bool:
@@ -78,7 +76,7 @@ def from_own_page(handler: RequestHandler) -> bool:
     A program that shows a token in `Authorization` was not caused by any page. Browsers send
     `Origin` with every websocket and every post, so its absence is no excuse.
     """
-    if "Authorization" in handler.request.headers:
+    if shown_token(handler.request.headers.get("Authorization")):
         return True
     origin = handler.request.headers.get("Origin")
     return bool(origin) and urlsplit(origin).netloc.lower() == handler.request.host.lower()

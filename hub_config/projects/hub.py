@@ -7,6 +7,8 @@ all threads. Whatever the hub cannot do raises `Unavailable`, with what it said.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -15,11 +17,10 @@ from urllib.parse import quote
 import httpx
 
 from hub_config.errors import CuadernoError, Unavailable
-from hub_config.identity import project_account
+from hub_config.identity import PROJECT_ACCOUNTS, project_account
 from hub_config.keys import secret
 from hub_config.settings import Settings, load_addresses
 
-ACCOUNTS_GROUP = "project-accounts"
 ASK_SECONDS = 1.0  # the hub answers a start or stop late, though it works on it from the start
 ServerState = Literal["stopped", "starting", "running", "stopping", "unknown"]
 
@@ -54,21 +55,25 @@ class Hub:
 
     def add_project_account(self, name: str) -> None:
         """Put the account where the scopes of `web` reach it."""
-        group = self._call("GET", f"/groups/{ACCOUNTS_GROUP}")
+        group = self._call("GET", f"/groups/{PROJECT_ACCOUNTS}")
         if name not in group["users"]:
-            self._call("POST", f"/groups/{ACCOUNTS_GROUP}/users", {"users": [name]})
+            self._call("POST", f"/groups/{PROJECT_ACCOUNTS}/users", {"users": [name]})
 
     def share_server(self, account: str, people: set[str]) -> None:
-        """Let `people` enter the account's default server, and nobody else.
+        """Let `people` enter the account's default server, and nobody else; revoke first.
 
-        Person by person: a token does not count what is shared with its owner's group.
+        Person by person: a token does not count what is shared with its owner's group. Who is
+        refused keeps no other waiting; the first refusal is raised at the end.
         """
-        present = self._shared_with(account)
-        for person in sorted(people - present):
-            self.ensure_account(person)  # the hub knows people only since they signed in
-            self._call("POST", f"/shares/{quote(account)}/", {"user": person})
-        for person in sorted(present - people):
-            self._call("PATCH", f"/shares/{quote(account)}/", {"user": person})
+        present, path = self._shared_with(account), f"/shares/{quote(account)}/"
+        with Refusals() as refusals:
+            for person in sorted(present - people):
+                with refusals.of_one():
+                    self._call("PATCH", path, {"user": person})
+            for person in sorted(people - present):
+                with refusals.of_one():
+                    self.ensure_account(person)  # the hub knows people only since they signed in
+                    self._call("POST", path, {"user": person})
 
     def _shared_with(self, account: str) -> set[str]:
         found: set[str] = set()
@@ -175,6 +180,30 @@ class Hub:
 class HubRefused(CuadernoError):
     status = 502
     title = "The hub did not do it"
+
+
+class Refusals:
+    """Goes on where the hub refuses one of many things, and raises the first refusal at the end.
+
+    A hub that does not answer at all (`Unavailable`) ends the work at once.
+    """
+
+    def __init__(self) -> None:
+        self._first: HubRefused | None = None
+
+    @contextmanager
+    def of_one(self) -> Iterator[None]:
+        try:
+            yield
+        except HubRefused as error:
+            self._first = self._first or error
+
+    def __enter__(self) -> Refusals:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        if kind is None and self._first:
+            raise self._first
 
 
 def _message(answer: httpx.Response) -> str:

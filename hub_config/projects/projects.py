@@ -7,12 +7,13 @@ and of an experiment's name, so it is short and plain, and never changes.
 from __future__ import annotations
 
 import re
+import threading
 import time
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from hub_config.errors import Conflict, Forbidden, Invalid, NotFound
-from hub_config.identity import Identity, Principal, Role
+from hub_config.identity import PROJECT_ACCOUNTS, Identity, Principal, Role
 from hub_config.projects import store
 from hub_config.projects.store import Member, Project
 from hub_config.settings import Settings
@@ -21,7 +22,9 @@ from hub_config.storage.repository import project_repository
 
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,17}[a-z0-9])?")
 # `new` is a page; the others are names of hub groups and accounts that are not a project's.
-RESERVED = frozenset({"new", "admin", "hub", "project", "project-accounts", "cuaderno"})
+RESERVED = frozenset({"new", "admin", "hub", "project", PROJECT_ACCOUNTS, "cuaderno"})
+
+_preparing = threading.Lock()  # two that make the same project begin one repository
 
 README = """# {title}
 
@@ -68,15 +71,24 @@ def create(
         raise Invalid("A project's title has at most 200 characters.", field="title")
     owner = owner or (principal.name if principal.kind == "person" else settings.hub.admin)
     project = Project(name, title, time.time(), principal.name)
+    with engine.connect() as connection:
+        _require_possible(connection, name, owner)
+    # Before the transaction, which keeps all other writers waiting. If git fails, there is no
+    # project; if the transaction does, a repository is left, for the next project of this name.
+    with _preparing:
+        prepare_repository(settings, project)
     with write(engine) as connection:
-        if store.project_exists(connection, name):
-            raise Conflict(f"There is a project {name} already. Use another name.", field="name")
-        if not store.is_active(connection, owner):
-            raise Invalid(f"There is no active account {owner}, who would own it.", field="owner")
+        _require_possible(connection, name, owner)
         store.insert_project(connection, project)
         store.put_member(connection, Member(name, owner, Role.OWNER, time.time(), principal.name))
-        prepare_repository(settings, project)  # if git fails, there is no project either
     return project
+
+
+def _require_possible(connection: Connection, name: str, owner: str) -> None:
+    if store.project_exists(connection, name):
+        raise Conflict(f"There is a project {name} already. Use another name.", field="name")
+    if not store.is_active(connection, owner):
+        raise Invalid(f"There is no active account {owner}, who would own it.", field="owner")
 
 
 def prepare_repository(settings: Settings, project: Project, *more: str) -> None:

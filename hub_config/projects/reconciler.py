@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from hub_config.errors import CuadernoError
 from hub_config.identity import Role, project_account
 from hub_config.projects import store
-from hub_config.projects.hub import Hub
+from hub_config.projects.hub import Hub, Refusals
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS = 60.0
@@ -23,19 +23,26 @@ RETRY_SECONDS = 2.0
 
 
 def reconcile(engine: Engine, hub: Hub) -> None:
-    """One pass over all projects. Raises what the hub's client raises."""
+    """One pass over all projects. Raises what the hub's client raises.
+
+    What the hub refuses for one project or person keeps no other waiting, and raises at the end.
+    """
     active = set(store.active_people(engine))
     admins = set(store.active_people(engine, admins=True))  # owners everywhere, see identity
-    for project in store.list_projects(engine):
-        account = project_account(project.name)
-        hub.ensure_account(account)
-        hub.add_project_account(account)
-        entering = {
-            member.person
-            for member in store.list_members(engine, project.name)
-            if member.role.includes(Role.EDITOR) and member.person in active
-        }
-        hub.share_server(account, entering | admins)
+    with Refusals() as refusals:
+        for project in store.list_projects(engine):
+            account = project_account(project.name)
+            entering = {
+                member.person
+                for member in store.list_members(engine, project.name)
+                if member.role.includes(Role.EDITOR) and member.person in active
+            }
+            with refusals.of_one():
+                hub.ensure_account(account)
+            with refusals.of_one():
+                hub.add_project_account(account)
+            with refusals.of_one():  # revokes, so it is tried whatever became of the others
+                hub.share_server(account, entering | admins)
 
 
 class Reconciler:

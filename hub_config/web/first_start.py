@@ -1,7 +1,8 @@
 """The first start: the project `demo`, and one run of its training notebook in the background.
 
 The run has an idempotency key, so that it is made once however often this is tried and whichever
-process survives. While `jobs` is away, it is tried again.
+process survives. While `jobs` is away, it is tried again. What keeps the demo from being made is
+logged, and tried again; it never keeps the platform from starting.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 NOTEBOOK = "notebooks/train_classifier.ipynb"
 KEY = "first-run"
 RETRY_SECONDS = 1.0
+SEED_RETRY_SECONDS = 30.0
 # The platform itself, which may act in every project; runs name it as who submitted them.
 PLATFORM = Principal("operator", "cuaderno", admin=True)
 
@@ -37,8 +39,21 @@ class FirstStart:
 
     def start(self) -> None:
         """Make the demo now, so that the first page shows it; its first run may come later."""
-        if seed.seed(self._engine, self._settings) and self._settings.demo.first_run:
+        made = self._seed()
+        if made is None or (made and self._settings.demo.first_run):
             self._thread.start()
+
+    def _seed(self) -> bool | None:
+        """Whether the demo is there; None if making it failed."""
+        try:
+            return seed.seed(self._engine, self._settings)
+        except Exception:
+            log.exception(
+                "The demo cannot be made; tried again in %.0f s.",
+                SEED_RETRY_SECONDS,
+                extra={"action": "seed-failed"},
+            )
+            return None
 
     def stop(self) -> None:
         self._ended.set()
@@ -46,6 +61,13 @@ class FirstStart:
             self._thread.join(5)
 
     def _run(self) -> None:
+        while (made := self._seed()) is None:
+            if self._ended.wait(SEED_RETRY_SECONDS):
+                return
+        if made and self._settings.demo.first_run:
+            self._submit()
+
+    def _submit(self) -> None:
         while not self._ended.is_set():
             try:
                 run = self._runs.submit(

@@ -91,6 +91,8 @@ class Guard:
 
         try:
             await self._admit(request)
+            if scope["method"] == "HEAD":  # as GET; the server leaves the body out
+                scope = {**scope, "method": "GET"}
             await self._app(scope, _limited(receive), guarded_send)
         except CuadernoError as error:
             if started:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, insert, update
 
 from hub_config.errors import Conflict, Forbidden, Invalid, NotFound
 from hub_config.identity import Identity, Principal, Role, Signer
@@ -90,6 +90,39 @@ def test_a_name_is_taken_once(
         projects.create(engine, settings, ADMIN, team)
     with pytest.raises(Invalid, match="no active account"):
         projects.create(engine, settings, ADMIN, "other", owner="asks")
+
+
+def test_git_keeps_no_other_writer_waiting(
+    engine: Engine, identity: Identity, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_meanwhile(*_args: object) -> None:
+        # A write in another thread gets its turn while the repository is made.
+        done = threading.Event()
+
+        def other() -> None:
+            with write(engine) as connection:
+                connection.execute(update(accounts).values(password_hash="changed"))
+            done.set()
+
+        threading.Thread(target=other, daemon=True).start()
+        assert done.wait(4)
+
+    monkeypatch.setattr(projects, "prepare_repository", write_meanwhile)
+    assert projects.create(engine, settings, ADMIN, "team").name == "team"
+
+
+def test_what_a_failed_start_of_a_project_left_is_used(
+    engine: Engine, identity: Identity, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "put_member", lambda *_args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            projects.create(engine, settings, ADMIN, "team")
+    assert store.list_projects(engine) == []
+    left = project_repository(settings.projects_dir, "team").head()
+    assert left
+    projects.create(engine, settings, ADMIN, "team")
+    assert project_repository(settings.projects_dir, "team").head() == left
 
 
 def test_only_owners_manage_members(engine: Engine, identity: Identity, team: str) -> None:

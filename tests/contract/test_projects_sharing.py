@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 
+import httpx
 import pytest
 from sqlalchemy import Engine, insert, update
 
 from hub_config.errors import Unavailable
+from hub_config.projects.hub import Hub, HubRefused
 from hub_config.projects.reconciler import Reconciler, reconcile
 from hub_config.storage.database import write
 from hub_config.storage.schema import accounts, members, projects
@@ -78,3 +81,39 @@ def test_it_goes_on_trying_while_the_hub_is_away(team: Engine) -> None:
         wait_for("the problem to be over", lambda: reconciler.problem is None, 10)
     finally:
         reconciler.stop()
+
+
+class HubThatRefuses(Hub):
+    """The hub's client before a hub that refuses one person, and one project's account."""
+
+    def __init__(self) -> None:
+        self.token = "t"
+        self.shared: dict[str, set[str]] = {"project-team": {"vi", "zoe"}, "project-bad": {"vi"}}
+        self._http = httpx.Client(
+            base_url="http://hub/hub/api", transport=httpx.MockTransport(self._answer)
+        )
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        kind, name = request.url.path.removeprefix("/hub/api/").strip("/").split("/")[:2]
+        if kind == "users" and name in ("ada", "project-bad"):
+            return httpx.Response(400 if request.method == "GET" else 500, json={"message": name})
+        if kind == "groups":
+            return httpx.Response(200, json={"users": list(self.shared)})
+        if kind == "shares" and request.method == "GET":
+            items = [{"user": {"name": person}} for person in sorted(self.shared[name])]
+            return httpx.Response(200, json={"items": items})
+        if kind == "shares":
+            person = json.loads(request.content)["user"]
+            change = set.add if request.method == "POST" else set.discard
+            change(self.shared[name], person)
+        return httpx.Response(200, json={})
+
+
+def test_whom_the_hub_refuses_keeps_no_other_waiting(team: Engine) -> None:
+    with write(team) as c:
+        bad = {"name": "bad", "title": "Bad", "created_at": 1.0, "created_by": "ada"}
+        c.execute(insert(projects).values(**bad))
+    hub = HubThatRefuses()
+    with pytest.raises(HubRefused, match="project-bad"):
+        reconcile(team, hub)
+    assert hub.shared == {"project-team": {"olga", "ed"}, "project-bad": set()}

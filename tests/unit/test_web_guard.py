@@ -245,6 +245,14 @@ def test_what_another_site_caused_is_refused(app: FastAPI, headers: dict[str, st
     assert {m["person"]: m["role"] for m in listed}["vi"] == "viewer"
 
 
+@pytest.mark.parametrize("header", ["Basic x", "Bearer", "Bearer ", "x"])
+def test_a_header_without_a_token_makes_no_program_of_a_browser(app: FastAPI, header: str) -> None:
+    headers = {"authorization": header, "sec-fetch-site": "cross-site"}
+    answer = browser(app, "ada").post("api/projects", json={"name": "basic"}, headers=headers)
+    assert answer.status_code == 403
+    assert browser(app, "ada").get("projects/basic").status_code == 404
+
+
 def test_a_program_with_a_token_needs_no_origin(app: FastAPI) -> None:
     client = browser(app)
     answer = client.put(
@@ -302,6 +310,14 @@ def test_every_answer_has_the_security_headers(app: FastAPI, path: str, name: st
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "same-origin"
     assert len(headers["x-request-id"]) == 16
+
+
+@pytest.mark.parametrize("path", ["", "projects/team", "api/projects", "static/portal.js"])
+def test_head_answers_as_get_without_the_body(app: FastAPI, path: str) -> None:
+    got, headed = browser(app, "olga").get(path), browser(app, "olga").head(path)
+    assert (headed.status_code, headed.content) == (200, b"")
+    assert headed.headers["content-type"] == got.headers["content-type"]
+    assert browser(app).head("api/projects").status_code == 401
 
 
 def test_no_page_holds_a_script_or_style_of_its_own(app: FastAPI) -> None:
