@@ -30,9 +30,9 @@ from urllib.parse import urlsplit
 from jupyterhub.utils import subdomain_hook_idna
 
 from hub_config.accounts.authenticator import LocalAccounts
+from hub_config.identity import PROJECT_ACCOUNTS
 from hub_config.keys import secret
 from hub_config.settings import Addresses, Settings, load_addresses
-from hub_config.spawning.places import PROJECT_ACCOUNTS
 from hub_config.spawning.spawner import PlatformSpawner
 
 PAGES = ("cuaderno", "mlflow", "dashboards")  # the services that people open

@@ -15,9 +15,6 @@ from pathlib import Path
 from hub_config.identity import PROJECT_ACCOUNT_PREFIX
 from hub_config.settings import Settings
 
-# The hub group of all project accounts, which the scopes of `web` name.
-PROJECT_ACCOUNTS = "project-accounts"
-
 
 @dataclass(frozen=True)
 class Places:

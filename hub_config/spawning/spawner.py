@@ -22,7 +22,7 @@ from traitlets import Float, Instance, default
 
 from hub_config.node.processes import PLATFORM_MARK, end_marked, is_same, start_time
 from hub_config.settings import Settings
-from hub_config.spawning.places import PROJECT_ACCOUNTS, Places, places
+from hub_config.spawning.places import Places, places
 
 # Set for a server and so for all that it starts; the value is `<data folder>:<account>`.
 SERVER_MARK = "CUADERNO_SERVER_MARK"
