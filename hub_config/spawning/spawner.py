@@ -20,6 +20,7 @@ from typing import Any
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from traitlets import Float, Instance, default
 
+from hub_config.identity import PROJECT_ACCOUNTS
 from hub_config.node.processes import PLATFORM_MARK, end_marked, is_same, start_time
 from hub_config.settings import Settings
 from hub_config.spawning.places import Places, places
