@@ -69,6 +69,14 @@ def _addresses(c: Any, settings: Settings, addresses: Addresses) -> None:
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = addresses.url("proxy_api")
     c.ConfigurableHTTPProxy.auth_token = secret(settings, "proxy-token")
+    if settings.hub.subdomain_host:
+        # The proxy looks at the name that was asked for: let `local_url`, by which kernels and our
+        # own processes come, lead to what they call. Not to dashboards: their pages are others'.
+        local = urlsplit(settings.local_url).hostname
+        c.ConfigurableHTTPProxy.extra_routes = {
+            f"{local}/services/{name}/": addresses.url(SERVICE_PORTS[name])
+            for name in ("cuaderno", "mlflow")
+        }
     c.JupyterHub.cleanup_proxy = False
     c.JupyterHub.cleanup_servers = False
 

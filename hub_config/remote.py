@@ -45,7 +45,9 @@ class Remote:
                     " or set CUADERNO_URL and CUADERNO_TOKEN to speak to one elsewhere."
                 ) from error
         self.url = (url or (settings.local_url if settings else "")).rstrip("/")
-        self.base_url = settings.base_url if settings and not url else self.url
+        self.portal = self.url
+        if settings and not url:
+            self.portal = settings.service_origin("cuaderno") or settings.base_url
         self._client = httpx.Client(
             timeout=60, trust_env=bool(url), headers={"Authorization": f"Bearer {token}"}
         )
@@ -70,7 +72,7 @@ class Remote:
                 return items[:limit], page.get("total", len(items))
 
     def run_address(self, run: str) -> str:
-        return f"{self.base_url}/services/cuaderno/runs/{run}"
+        return f"{self.portal}/services/cuaderno/runs/{run}"
 
     def log(self, run: str, after: int = 0) -> Iterator[tuple[int, str]]:
         """The pieces of a run's log after piece number `after`, as (number, text)."""

@@ -46,8 +46,7 @@ def kernel_environment(
         "PYTHONDONTWRITEBYTECODE": "1",  # the tree is read-only
         PLATFORM_MARK: str(settings.data_dir),
         DASHBOARDS_MARK: str(settings.data_dir),
-        "CUADERNO_URL": settings.local_url,
-        "CUADERNO_PUBLIC_URL": settings.base_url,
+        **settings.kernel_addresses,
         "CUADERNO_PROJECT": project,
         "CUADERNO_TOKEN": signer.dashboard_token(project, LONGEST_SECONDS),
         "SCRIPT_NAME": request.path,

@@ -203,11 +203,11 @@ def isolate(settings: Settings, assignment: Assignment) -> None:
     for name in [n for n in os.environ if n.startswith("CUADERNO_") and n not in kept]:
         del os.environ[name]  # settings may hold a database's password
     os.environ.update(
-        CUADERNO_URL=settings.local_url,
         CUADERNO_TOKEN=assignment.token,
         CUADERNO_PROJECT=assignment.project,
         CUADERNO_RUN=assignment.run,
         JUPYTER_RUNTIME_DIR=str(settings.runtime_dir),
+        **settings.kernel_addresses,
     )
 
 

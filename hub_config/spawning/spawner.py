@@ -87,7 +87,7 @@ class PlatformSpawner(SimpleLocalProcessSpawner):
             "JUPYTER_PATH": str(settings.jupyter_dir),
             "JUPYTER_CONFIG_PATH": str(settings.jupyter_dir / "config"),
             "JUPYTERHUB_ROOT_DIR": str(here.root),
-            "CUADERNO_URL": settings.local_url,
+            **settings.kernel_addresses,
             PLATFORM_MARK: str(settings.data_dir),
             SERVER_MARK: self.mark,
         }

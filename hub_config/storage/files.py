@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -20,7 +22,9 @@ class FileStore:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._fs, self._root = fsspec.core.url_to_fs(url)
+        # In a file: URL a space is %20, as for MLflow; fsspec takes it as it stands.
+        place = url2pathname(urlsplit(url).path) if url.startswith("file:") else url
+        self._fs, self._root = fsspec.core.url_to_fs(place)
 
     def _path(self, key: str) -> str:
         parts = PurePosixPath(key).parts

@@ -84,10 +84,11 @@ def load_mlflow(settings: Settings) -> Mlflow:
 def _database(settings: Settings) -> str:
     url = make_url(settings.tracking_database_url)
     if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
-    elif url.database:
+        return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    return url.render_as_string(hide_password=False)
+    # As given: rendered, "ä" would be %C3%A4, and MLflow would make an empty folder of that name.
+    return settings.tracking_database_url
 
 
 def _prefer_wal(engine: Any) -> None:

@@ -114,7 +114,7 @@ def run_url(run: str | Mapping[str, Any]) -> str:
 
 
 def browser_url() -> str:
-    """The address that people use for the platform, which need not be the one kernels use."""
+    """The address that people use for the portal, which need not be the one kernels use."""
     return os.environ.get("CUADERNO_PUBLIC_URL", os.environ.get("CUADERNO_URL", "")).rstrip("/")
 
 

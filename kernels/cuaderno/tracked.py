@@ -49,7 +49,8 @@ def logged_runs(
 
 def logged_run_url(experiment_id: str, run_id: str) -> str:
     """The address of an MLflow run's page, for a browser."""
-    return f"{browser_url()}/services/mlflow/#/experiments/{experiment_id}/runs/{run_id}"
+    origin = os.environ.get("CUADERNO_PUBLIC_TRACKING_URL", browser_url()).rstrip("/")
+    return f"{origin}/services/mlflow/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def _own_project() -> str:

@@ -154,6 +154,18 @@ async def test_a_server_s_token_reaches_portal_and_tracking_only(hub: TempHub) -
     assert (await hub.api("GET", "/users", token=token)).status_code == 403
 
 
+async def test_a_kernel_of_a_shared_server_knows_who_started_it(hub: TempHub) -> None:
+    process = await started(hub, "project-demo")
+    for name in ("ana", "bob"):
+        async with bearer(hub, await hub.user_token(name)) as client:
+            body = {"path": name, "name": "", "type": "console", "kernel": {"name": "python3"}}
+            made = await client.post("/user/project-demo/api/sessions", json=body)
+            assert made.status_code == 201, made.text
+    kernels = [environ(p) for p in process.children() if "ipykernel_launcher" in p.cmdline()]
+    assert sorted(e["CUADERNO_STARTED_BY"] for e in kernels) == ["ana", "bob"]
+    assert {e["CUADERNO_PROJECT"] for e in kernels} == {"demo"}
+
+
 async def test_members_enter_the_shared_server_and_nobody_else(hub: TempHub) -> None:
     await started(hub, "project-demo")
     for name, status in (("ana", 200), ("bob", 200), ("outsider", 403)):

@@ -98,6 +98,17 @@ async def test_a_training_logs_its_model_and_reads_it_back(house):
         assert (await house.get(who, f"/logged-models/{model}")).status_code == 404
 
 
+async def test_a_run_of_a_shared_server_says_who_started_its_kernel(house):
+    account = await house.hub.make_project("demo")
+    environment = kernel_environment(house, await house.hub.user_token(account), "demo/shared")
+    environment["CUADERNO_STARTED_BY"] = "bob"
+    source = "import mlflow\nwith mlflow.start_run() as run: print(run.info.run_id)"
+    run = await python(house, source, environment)
+    found = (await house.get("vic", "/runs/get", run_id=run)).json()["run"]
+    tags = {t["key"]: t["value"] for t in found["data"]["tags"]}
+    assert (tags["cuaderno.started_by"], tags["mlflow.user"]) == ("bob", "demo")
+
+
 async def test_a_viewers_client_is_told_what_it_may_not_do(house):
     environment = kernel_environment(house, house.tokens["vic"], "demo/fresh")
     source = """

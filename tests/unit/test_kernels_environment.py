@@ -58,6 +58,7 @@ def test_the_platforms_own_settings_and_secrets_stay_behind() -> None:
         CUADERNO_DATA_DIR="/data",
         CUADERNO_PLATFORM="/data",
         CUADERNO_RUN_MARK="r.1",
+        CUADERNO_STARTED_BY="ada",
         CUADERNO_SERVER_MARK="/data:ada",
         JUPYTERHUB_API_TOKEN="t",
         JUPYTERHUB_CLIENT_ID="id",
@@ -69,6 +70,7 @@ def test_the_platforms_own_settings_and_secrets_stay_behind() -> None:
         "CUADERNO_PLATFORM",
         "CUADERNO_RUN_MARK",
         "CUADERNO_SERVER_MARK",
+        "CUADERNO_STARTED_BY",
         "JUPYTERHUB_SERVICE_PREFIX",
     }
     assert found["LANG"] == "C.UTF-8"

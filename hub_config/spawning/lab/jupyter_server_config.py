@@ -6,8 +6,11 @@ that the spawner sets.
 
 import os
 from pathlib import Path
+from typing import Any
 
+from jupyter_server.base.call_context import CallContext
 from jupyter_server.services.contents.filecheckpoints import AsyncGenericFileCheckpoints
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 (Jupyter's loader provides it)
 data = Path(os.environ["JUPYTER_DATA_DIR"])
@@ -18,6 +21,21 @@ c.KernelSpecManager.ensure_native_kernel = False
 c.KernelSpecManager.allowed_kernelspecs = {"python3"}
 c.MultiKernelManager.default_kernel_name = "python3"
 c.KernelManager.transport = "ipc"
+
+
+class KernelsKnowTheirStarter(AsyncMappingKernelManager):
+    """Tells a kernel who started it, since several people share a project's server."""
+
+    async def start_kernel(self, **arguments: Any) -> str:  # type: ignore[override]
+        handler = CallContext.get(CallContext.JUPYTER_HANDLER)
+        if handler is not None and handler.current_user:
+            name = handler.current_user.username
+            environment = arguments.get("env") or os.environ
+            arguments["env"] = {**environment, "CUADERNO_STARTED_BY": name}
+        return await super().start_kernel(**arguments)
+
+
+c.ServerApp.kernel_manager_class = KernelsKnowTheirStarter
 
 # Who may ask: the hub decides, and is asked again soon, so that who left a project is soon out.
 c.ServerApp.allow_unauthenticated_access = False

@@ -2,7 +2,8 @@
 
 Inputs are the variables of whoever starts kernels: `CUADERNO_URL` (the proxy's address),
 `CUADERNO_TOKEN` (runner, dashboard) or `JUPYTERHUB_API_TOKEN` (a user's server),
-`CUADERNO_PROJECT` (not in a person's own server), `CUADERNO_USER` (in a person's own server).
+`CUADERNO_PROJECT` (not in a person's own server), `CUADERNO_USER` (in a person's own server), and
+for links that a browser follows `CUADERNO_PUBLIC_URL` and `CUADERNO_PUBLIC_TRACKING_URL`.
 
 What is removed is removed for order, not for protection: a kernel runs under the same OS account
 as its server and could read that server's environment. But what stands in a kernel's environment
@@ -26,10 +27,12 @@ KEPT_CUADERNO = frozenset(
     {
         "CUADERNO_URL",
         "CUADERNO_PUBLIC_URL",
+        "CUADERNO_PUBLIC_TRACKING_URL",
         "CUADERNO_TOKEN",
         "CUADERNO_PROJECT",
         "CUADERNO_USER",
         "CUADERNO_RUN",
+        "CUADERNO_STARTED_BY",  # who started a kernel of a shared server
         "CUADERNO_PLATFORM",  # a mark too, see hub_config/node
     }
 )
