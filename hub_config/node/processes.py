@@ -68,20 +68,22 @@ def end_marked(name: str, value: str, *, grace: float, but: Iterable[int] = ()) 
 
 
 def start_time(pid: int) -> float | None:
-    """Seconds since the epoch at which `pid` started, or None if there is no such process."""
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.NoSuchProcess:
+    """Seconds from the machine's boot to the start of `pid`; None if there is no such process.
+
+    Since boot, as the kernel keeps it: the time of day would move when the clock is set. After
+    another boot a process of the same number has not started at the same hundredth of a second.
+    """
+    fields = _stat(pid)
+    if fields is None or fields[0] in ("Z", "X"):  # a zombie, or about to be gone
         return None
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def is_same(pid: int | None, started: float | None) -> bool:
     """Whether the process `pid` that started at `started` lives (and is not a later namesake)."""
     if not pid or started is None:
         return False
-    now = start_time(pid)
-    return now is not None and abs(now - started) < 1.5
+    return start_time(pid) == started
 
 
 def proportional_bytes(pid: int) -> int:
@@ -116,9 +118,14 @@ def _environ(pid: int) -> frozenset[bytes]:
 
 
 def _parent_and_session(pid: int) -> tuple[int, int]:
+    fields = _stat(pid)
+    return (int(fields[1]), int(fields[3])) if fields else (0, 0)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/<pid>/stat from the third (the state) on; None if there is none."""
     try:
-        # The command's name may hold spaces and parentheses; the fields follow the last ')'.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[1]), int(fields[3])
-    except OSError:
-        return 0, 0
+        # The command's name may hold any bytes, also ')'; the fields follow the last of these.
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split() or None
+    except OSError:  # also while it goes: ESRCH
+        return None
