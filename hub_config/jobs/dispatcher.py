@@ -1,16 +1,19 @@
 """The dispatcher: closes the gap between what runs are and what they should come to.
 
-Two loops. *Placing* gives queued runs to free slots. *Reconciling* looks at every attempt that
+Three loops. *Placing* gives queued runs to free slots. *Reconciling* looks at every attempt that
 holds a run, a few times a second, and ends what cannot go on:
 
 - a task that ended, or a silence, before the runner had started: the notebook has not begun, so the
-  run is queued again (`RunStore.put_back`);
+  run is queued again (`RunStore.put_back`, which refuses if it starts meanwhile);
 - a runner whose process is gone, or which is silent for `lost_after_seconds`: failed;
 - a cancel that a runner did not obey in time: cancelled.
 
-In each case first the tree is ended by its mark, then what it left is published, then the run ends:
-an ended run has nothing that still works for it. A dispatcher that has just started knows no
-heartbeat from before, so it counts silence from its own start: runners that still beat are adopted.
+To end a run, first its tree is ended by its mark, then what it left is published, then the run
+ends: an ended run has nothing that still works for it. *Sweeping* looks once a minute for what
+attempts left behind: files whose publishing failed, or which nobody was there to publish.
+
+Silence is how long the dispatcher itself has seen the same heartbeat, so a clock that is set or a
+machine that slept ends nothing, and runners that still beat after a restart are adopted.
 """
 
 from __future__ import annotations
@@ -28,17 +31,25 @@ from typing import Any
 from hub_config.errors import CuadernoError
 from hub_config.identity import Signer
 from hub_config.jobs.measurements import Measurements
-from hub_config.jobs.model import Assignment, State, run_mark
+from hub_config.jobs.model import (
+    Assignment,
+    State,
+    attempt_dir,
+    attempts_with_folder,
+    run_mark,
+)
 from hub_config.jobs.placement import Placement, Unplaced
-from hub_config.jobs.results import attempt_dir
 from hub_config.jobs.store import Attempt, RunStore, Stale
 from hub_config.node.processes import RUN_MARK, end_marked, is_same
 from hub_config.settings import Settings
 
 PLACE_SECONDS = 1.0
 RECONCILE_SECONDS = 0.5
+SWEEP_SECONDS = 60.0
+ROUND_SECONDS = 5.0  # of silence at most that one round adds: in a longer one we were not there
 CANCEL_MARGIN_SECONDS = 8.0  # beyond the grace, in which the runner itself ends its tree
 PUBLISH_SECONDS = 90.0
+PUBLISH_AGAIN_SECONDS = 900.0
 TRACKING_RETRY_SECONDS = (1.0, 15.0)
 
 log = logging.getLogger(__name__)
@@ -58,12 +69,14 @@ class Dispatcher:
         self._settings, self._store, self._signer = settings, store, signer
         self._placement, self._measurements = placement, measurements
         self._host = socket.gethostname()
-        self._begun = time.time()
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._closing: dict[int, asyncio.Task[None]] = {}
         self._cancel_seen: dict[int, float] = {}
+        self._heard: dict[int, tuple[float | None, float]] = {}  # last heartbeat, silence since
+        self._looked = time.monotonic()
+        self._left: set[tuple[str, int]] = set()  # folders that the last sweep saw left behind
         self._to_close: set[str] = set()  # projects whose MLflow runs to look through
         self._ended = asyncio.Event()
 
@@ -74,6 +87,7 @@ class Dispatcher:
         for name, loop in (
             ("place", self._place_forever()),
             ("reconcile", self._reconcile_forever()),
+            ("sweep", self._sweep_forever()),
             ("tracking", self._close_forever()),
         ):
             self._tasks.append(asyncio.create_task(loop, name=name))
@@ -89,10 +103,13 @@ class Dispatcher:
         """Something changed: a run was made, or one of `project` ended. From any thread."""
         if self._loop is None:
             return
+        self._loop.call_soon_threadsafe(self._noticed, project)
+
+    def _noticed(self, project: str | None) -> None:
         if project is not None:
             self._to_close.add(project)
-            self._loop.call_soon_threadsafe(self._ended.set)
-        self._loop.call_soon_threadsafe(self._wake.set)
+            self._ended.set()
+        self._wake.set()
 
     # Placing --------------------------------------------------------------------------------------
 
@@ -132,7 +149,6 @@ class Dispatcher:
     # Reconciling ----------------------------------------------------------------------------------
 
     async def _reconcile_forever(self) -> None:
-        await self._guarded(self._sweep(), "sweep")
         while True:
             await self._guarded(self._reconcile(), "reconcile")
             await asyncio.sleep(RECONCILE_SECONDS)
@@ -142,6 +158,7 @@ class Dispatcher:
         alive = {attempt.id for attempt in holding}
         for known in [a for a in self._cancel_seen if a not in alive]:
             del self._cancel_seen[known]
+        self._listen(holding)
         for attempt in holding:
             if attempt.id in self._closing:
                 continue
@@ -172,12 +189,23 @@ class Dispatcher:
             return end, f"The runner was silent for {silence:.0f} s and was ended."
         return None
 
+    def _listen(self, holding: list[Attempt]) -> None:
+        """Add the time since the last look to the silence of those whose heartbeat stands still."""
+        now = time.monotonic()
+        passed, self._looked = min(now - self._looked, ROUND_SECONDS), now
+        before, self._heard = self._heard, {}
+        for attempt in holding:
+            beat, silence = before.get(attempt.id, (None, -passed))
+            same = beat == attempt.heartbeat_at
+            self._heard[attempt.id] = (attempt.heartbeat_at, silence + passed if same else 0.0)
+
     def _silence(self, attempt: Attempt) -> float:
-        return time.time() - max(attempt.heartbeat_at or attempt.created_at, self._begun)
+        return self._heard[attempt.id][1]
 
     async def _put_back(self, attempt: Attempt, why: str) -> None:
-        await self._end_tree(attempt)
+        # First the fence, which fails if the runner has started meanwhile; then its tree.
         run = await asyncio.to_thread(self._store.put_back, attempt.id, why)
+        await self._end_tree(attempt)
         log.warning(
             "Attempt %s of run %s did not start: %s action=attempt-lost", attempt.id, run.id, why
         )
@@ -207,8 +235,13 @@ class Dispatcher:
             with file.open("a", encoding="utf-8") as log_file:
                 log_file.write(text)
 
-    async def _publish(self, run: str, attempt: int, project: str, title: str) -> None:
-        """Publish and remove what an attempt left, in a process of its own."""
+    async def _publish(
+        self, run: str, attempt: int, project: str, title: str, seconds: float = PUBLISH_SECONDS
+    ) -> None:
+        """Publish and remove what an attempt left, in a process of its own.
+
+        Where that fails the folder stays, and a sweep tries again.
+        """
         if not attempt_dir(self._settings, run, attempt).exists():
             return
         process = await asyncio.create_subprocess_exec(
@@ -216,7 +249,8 @@ class Dispatcher:
             *(run, str(attempt), project, title),
         )
         try:
-            await asyncio.wait_for(process.wait(), PUBLISH_SECONDS)
+            if await asyncio.wait_for(process.wait(), seconds) != 0:
+                log.error("Files of run %s could not be kept yet. action=publish-failed", run)
         except TimeoutError:
             log.error("Files of run %s could not be kept in time. action=publish-late", run)
         finally:
@@ -224,23 +258,33 @@ class Dispatcher:
                 process.kill()
                 await process.wait()
 
+    # Sweeping -------------------------------------------------------------------------------------
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await self._guarded(self._sweep(), "sweep")
+            await asyncio.sleep(SWEEP_SECONDS)
+
     async def _sweep(self) -> None:
-        """At start: publish what attempts left that ended while nobody looked."""
-        folder = self._settings.data_dir / "jobs"
+        """Publish or remove what attempts left that hold no run.
+
+        Only what the sweep before saw too: a runner removes its folder after it has told its end.
+        """
+        found = await asyncio.to_thread(attempts_with_folder, self._settings)
         holding = {a.id for a in await asyncio.to_thread(self._store.running)}
-        for path in sorted(folder.glob("*/*")):
-            if not path.name.isdigit() or int(path.name) in holding:
-                continue
+        left = {(run, n) for run, n in found if n not in holding and n not in self._closing}
+        due, self._left = left & self._left, left
+        for name, attempt in sorted(due):
             try:
-                run = await asyncio.to_thread(self._store.get, path.parent.name)
+                run = await asyncio.to_thread(self._store.get, name)
             except CuadernoError:
                 continue
-            mark = run_mark(run.id, int(path.name))
-            await asyncio.to_thread(end_marked, RUN_MARK, mark, grace=1.0)
-            if run.attempt in (None, int(path.name)):
-                await self._publish(run.id, int(path.name), run.project, run.notebook)
+            await asyncio.to_thread(end_marked, RUN_MARK, run_mark(name, attempt), grace=1.0)
+            if run.attempt == attempt:
+                await self._publish(name, attempt, run.project, run.notebook, PUBLISH_AGAIN_SECONDS)
             else:
-                await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+                folder = attempt_dir(self._settings, name, attempt)
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _close(self, attempt: int, work: Coroutine[Any, Any, None]) -> None:
         async def close() -> None:
@@ -261,20 +305,24 @@ class Dispatcher:
             await self._ended.wait()
             self._ended.clear()
             projects, self._to_close = self._to_close, set()
-            left: set[str] = set()
-            for project in sorted(projects):
-                try:
-                    await asyncio.to_thread(self.close_left_open, project)
-                except Exception as error:
-                    left.add(project)
-                    log.info("MLflow runs stay open for now: %s action=tracking-away", error)
-            if left:
-                self._to_close |= left
+            await self._guarded(self._close_projects(projects), "tracking")
+            if projects:
+                self._to_close |= projects
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, longest)
                 self._ended.set()
             else:
                 pause = TRACKING_RETRY_SECONDS[0]
+
+    async def _close_projects(self, projects: set[str]) -> None:
+        """Look through `projects`; those that could not be looked through are left in it."""
+        for project in sorted(projects):
+            try:
+                await asyncio.to_thread(self.close_left_open, project)
+            except Exception as error:
+                log.info("MLflow runs stay open for now: %s action=tracking-away", error)
+            else:
+                projects.discard(project)
 
     def close_left_open(self, project: str) -> None:
         """End the MLflow runs in `project` that are RUNNING while their run has ended."""

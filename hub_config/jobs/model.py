@@ -11,7 +11,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hub_config.settings import Settings
 
 
 class State(StrEnum):
@@ -42,6 +46,17 @@ FILES = {
 def file_key(run: str, name: str) -> str:
     """The key of a run's file in the artifact store."""
     return f"runs/{run}/{name}"
+
+
+def attempt_dir(settings: Settings, run: str, attempt: int) -> Path:
+    """The folder in which an attempt works; what lies in it, `results` says."""
+    return settings.data_dir / "jobs" / run / str(attempt)
+
+
+def attempts_with_folder(settings: Settings) -> list[tuple[str, int]]:
+    """The run and the number of every attempt that has its folder still."""
+    folders = sorted((settings.data_dir / "jobs").glob("*/*"))
+    return [(path.parent.name, int(path.name)) for path in folders if path.name.isdigit()]
 
 
 def run_mark(run: str, attempt: int) -> str:

@@ -86,9 +86,6 @@ class Placement:
     def forget(self, attempt: int) -> None:
         self._futures.pop(attempt, None)
 
-    def knows(self, attempt: int) -> bool:
-        return attempt in self._futures
-
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:

@@ -4,9 +4,10 @@ As a program: `python -m hub_config.jobs.results RUN ATTEMPT PROJECT TITLE`.
 
 An attempt works in `<data>/jobs/<run>/<attempt>/`: `tree` (the worktree), `input.ipynb`,
 `executed.ipynb` (an atomic snapshot, at most some seconds old), `log.txt`, `runner.log`. Publishing
-copies to the artifact store what there is, renders the page, and removes the folder. A runner does
-it before it reports its end; for one that was killed, the dispatcher calls this module, in a
-process of its own since rendering is heavy.
+copies to the artifact store what there is and renders the page; then the folder is removed, but not
+where publishing failed, since it holds the only copy. A runner does it before it reports its end;
+for one that was killed, and again where it failed, the dispatcher calls this module, in a process
+of its own since rendering is heavy.
 """
 
 from __future__ import annotations
@@ -18,16 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hub_config.jobs.model import file_key
+from hub_config.jobs.model import attempt_dir, file_key
 from hub_config.settings import Settings, load_settings
 from hub_config.storage.files import FileStore
 from hub_config.storage.repository import GitFailed, project_repository
 
 log = logging.getLogger(__name__)
-
-
-def attempt_dir(settings: Settings, run: str, attempt: int) -> Path:
-    return settings.data_dir / "jobs" / run / str(attempt)
 
 
 def socket_prefix(settings: Settings, attempt: int) -> Path:
@@ -39,16 +36,18 @@ def publish(settings: Settings, run: str, attempt: int, title: str = "") -> None
     """Copy an attempt's files to the artifact store. Raises what the store raises."""
     folder, files = attempt_dir(settings, run, attempt), FileStore(settings.artifacts_url)
     for name in ("input.ipynb", "executed.ipynb", "log.txt"):
-        with suppress(FileNotFoundError):
-            files.write(file_key(run, name), (folder / name).read_bytes())
-    with suppress(FileNotFoundError):
-        notebook = _read_notebook(folder / "executed.ipynb")
-        try:
-            from hub_config.jobs.page import render
+        if (folder / name).exists():  # asked, not tried: a store without its bucket raises the same
+            files.put(file_key(run, name), folder / name)
+    if not (folder / "executed.ipynb").exists():
+        return
+    try:
+        from hub_config.jobs.page import render
 
-            files.write(file_key(run, "executed.html"), render(notebook, title or run))
-        except Exception:  # a page less, but the run and its notebook stand
-            log.exception("The page of run %s was not rendered. action=render-failed", run)
+        page = render(_read_notebook(folder / "executed.ipynb"), title or run)
+    except Exception:  # a page less, but the run and its notebook stand
+        log.exception("The page of run %s was not rendered. action=render-failed", run)
+    else:
+        files.write(file_key(run, "executed.html"), page)
 
 
 def skip_slow_imports() -> None:

@@ -1,11 +1,12 @@
 """Runs in the API. The application mounts `router` at `/services/cuaderno/api` and gives
-`request.state.principal` and `request.app.state.settings`, `.engine`, `.identity`, `.files`."""
+`request.state.principal` and `request.app.state.runs` and `.files`."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from hub_config.errors import NotFound
@@ -30,11 +31,7 @@ class NewRun(BaseModel):
 
 
 def runs_of(request: Request) -> Runs:
-    """The application's `Runs`, made at the first use."""
-    state = request.app.state
-    if not hasattr(state, "runs"):
-        state.runs = Runs(state.settings, state.engine, state.identity)
-    return state.runs
+    return request.app.state.runs
 
 
 def _who(request: Request) -> Principal:
@@ -101,15 +98,16 @@ def read_file(request: Request, run: str, name: str) -> Response:
     found = runs_of(request).find(_who(request), run)
     if name not in FILES:
         raise NotFound(f"A run has no file {name!r}; it may have {', '.join(FILES)}.")
-    data = request.app.state.files.read(file_key(found.id, name))
+    size, pieces = request.app.state.files.stream(file_key(found.id, name))
     headers = {
+        "Content-Length": str(size),
         "Content-Security-Policy": SANDBOX,
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-cache",
     }
     if name.endswith(".ipynb"):
         headers["Content-Disposition"] = f'attachment; filename="{found.id}-{name}"'
-    return Response(data, media_type=FILES[name], headers=headers)
+    return StreamingResponse(pieces, media_type=FILES[name], headers=headers)
 
 
 @router.get("/runs/{run}/metrics")

@@ -21,9 +21,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from hub_config.errors import CuadernoError
-from hub_config.jobs.model import Assignment, State, run_mark
+from hub_config.jobs.model import Assignment, State, attempt_dir, run_mark
 from hub_config.jobs.reporting import Refused, Reporter
-from hub_config.jobs.results import attempt_dir, publish, remove, skip_slow_imports, socket_prefix
+from hub_config.jobs.results import publish, remove, skip_slow_imports, socket_prefix
 from hub_config.node.processes import PLATFORM_MARK, RUN_MARK, end_marked, start_time
 from hub_config.settings import Settings, load_addresses, load_settings
 from hub_config.storage.repository import project_repository
@@ -49,6 +49,7 @@ class Runner:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.execution: Execution | None = None
         self._cancelled = False
+        self._only_copy = False  # the folder holds what could not be published
         self._over = threading.Event()  # the notebook is, and nothing of it is left
         self.reporter = Reporter(
             lambda: load_addresses(settings).jobs,
@@ -75,7 +76,7 @@ class Runner:
             log.warning("jobs refused: %s action=runner-refused", error)
             self._refused()
         self.reporter.close()
-        remove(self.settings, *self._names, self.assignment.project)
+        self._remove()
         return 0
 
     @property
@@ -163,10 +164,13 @@ class Runner:
             publish(self.settings, *self._names, title=self.assignment.notebook)
             return state, reason
         except Exception as error:
+            # Failed, though the notebook may have gone well: whoever waits for a success reads its
+            # files next.
+            self._only_copy = True
             log.exception("Files could not be kept. action=publish-failed")
-            self.reporter.line(f"its files could not be kept: {error}")
-            lost = f"Its files could not be kept ({type(error).__name__}: {error})."
-            return State.FAILED, f"{reason} {lost}".strip()
+            self.reporter.line(f"its files could not be kept yet: {error}")
+            late = f"Its files could not be kept yet ({type(error).__name__}: {error}); "
+            return State.FAILED, f"{reason} {late}this is tried again every minute.".strip()
 
     def _cancel(self) -> None:
         self._cancelled = True
@@ -186,8 +190,12 @@ class Runner:
     def _refused(self) -> None:
         """Another attempt holds the run, or it has ended: stop now, and leave nothing."""
         self._end_tree()
-        remove(self.settings, *self._names, self.assignment.project)
+        self._remove()
         os._exit(EXIT_REFUSED)
+
+    def _remove(self) -> None:
+        if not self._only_copy:  # else the dispatcher publishes and removes it, when it can
+            remove(self.settings, *self._names, self.assignment.project)
 
 
 def isolate(settings: Settings, assignment: Assignment) -> None:

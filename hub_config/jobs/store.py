@@ -6,8 +6,8 @@ Guarantees, kept here:
 - whatever a runner writes carries its attempt's id; once another attempt holds the run, or the
   attempt has ended, the write is refused (`Stale`);
 - the same idempotency key of the same submitter in the same project is the same run;
-- the log kept here is bounded (`LOG_LIMIT` characters a run); the whole log goes to the artifact
-  store when the run ends.
+- the log kept here is bounded (`LOG_LIMIT` characters a run); ten times as much goes to the
+  artifact store when the run ends.
 
 Only the process `jobs` calls what writes.
 """
@@ -28,7 +28,7 @@ from hub_config.storage.database import new_id, write
 from hub_config.storage.schema import attempts, log_chunks, runs
 
 LOG_LIMIT = 5_000_000  # characters of a run's log in the database
-LOG_END = "\n[The log shown here ends at 5 MB; log.txt holds all of it once the run has ended.]\n"
+LOG_END = "\n[The log shown here ends at 5 MB; log.txt holds more of it once the run has ended.]\n"
 LOG_PAGE = 256_000  # characters read at once, about
 MAX_ATTEMPTS = 5  # placements of one run that may fail before its notebook has begun
 
@@ -47,8 +47,7 @@ class Attempt:
     run: Run
     host: str | None
     pid: int | None
-    pid_started: float | None
-    created_at: float
+    pid_started: float | None  # as `node.processes.start_time` has it
     heartbeat_at: float | None
 
 
@@ -191,7 +190,7 @@ class RunStore:
             changes = {"state": State.RUNNING, "attempt": attempt, "started_at": now, "reason": ""}
             connection.execute(update(runs).where(runs.c.id == run).values(changes))
             row = connection.execute(select(*COLUMNS).where(runs.c.id == run)).one()
-        return Attempt(attempt, _run(row), None, None, None, now, None)
+        return Attempt(attempt, _run(row), None, None, None, None)
 
     def running(self) -> list[Attempt]:
         """The attempts that hold a run."""
@@ -270,10 +269,13 @@ class RunStore:
         """Queue the run of an attempt again whose notebook has not begun, for another attempt.
 
         A cancelled one ends instead; so does one that failed to be placed `MAX_ATTEMPTS` times.
+        Raises `Stale` once a runner has started the attempt: its notebook may have begun.
         """
         now = time.time()
         with write(self._engine) as connection:
             row = self._held(connection, attempt)
+            if connection.scalar(select(attempts.c.pid).where(attempts.c.id == attempt)):
+                raise Stale(f"The attempt {attempt} was started meanwhile; it goes on.")
             self._end_attempt(connection, attempt, now)
             tries = connection.scalar(
                 select(func.count()).select_from(attempts).where(attempts.c.run == row.id)
@@ -377,7 +379,7 @@ class RunStore:
         connection.execute(update(attempts).where(attempts.c.id == attempt).values(ended_at=now))
 
 
-_ATTEMPT_FACTS = ("host", "pid", "pid_started", "created_at", "heartbeat_at")
+_ATTEMPT_FACTS = ("host", "pid", "pid_started", "heartbeat_at")
 
 
 def _run(row: Row[Any]) -> Run:

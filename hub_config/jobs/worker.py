@@ -18,7 +18,7 @@ import sys
 from dataclasses import asdict
 
 from hub_config.jobs import cluster
-from hub_config.jobs.model import Assignment, run_mark
+from hub_config.jobs.model import Assignment, attempt_dir, run_mark
 from hub_config.node.processes import RUN_MARK
 from hub_config.settings import Settings, load_settings
 
@@ -31,8 +31,7 @@ def start_runner(assignment: Assignment) -> tuple[int, str]:
     Raises nothing: Dask would write the arguments of a failed task into its log.
     """
     try:
-        settings = load_settings()
-        folder = settings.data_dir / "jobs" / assignment.run / str(assignment.attempt)
+        folder = attempt_dir(load_settings(), assignment.run, assignment.attempt)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # A file, not a pipe: a pipe's end would die with this worker, and the runner with it.
         with (folder / "runner.log").open("ab") as log:

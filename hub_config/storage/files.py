@@ -7,7 +7,9 @@ stores do so by nature.
 from __future__ import annotations
 
 import os
-from pathlib import PurePosixPath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -15,6 +17,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from hub_config.errors import Invalid, NotFound
+
+PIECE = 1 << 18  # bytes of a file that are in memory at once when it is streamed
 
 
 class FileStore:
@@ -33,14 +37,25 @@ class FileStore:
         return f"{self._root.rstrip('/')}/{'/'.join(parts)}"
 
     def write(self, key: str, data: bytes) -> None:
+        with self._place(key) as path:
+            self._fs.pipe_file(path, data)
+
+    def put(self, key: str, source: Path) -> None:
+        """Copy a file of this machine, however large."""
+        with self._place(key) as path:
+            self._fs.put_file(str(source), path)
+
+    @contextmanager
+    def _place(self, key: str) -> Iterator[str]:
+        """Where to write the file; it stands under its key when the block ends well."""
         path = self._path(key)
         self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         if isinstance(self._fs, LocalFileSystem):
             temporary = f"{path}.{os.getpid()}.part"
-            self._fs.pipe_file(temporary, data)
+            yield temporary
             os.replace(temporary, path)  # noqa: PTH105 (fsspec paths are strings)
         else:
-            self._fs.pipe_file(path, data)
+            yield path
 
     def read(self, key: str) -> bytes:
         """The file's bytes. Raises `NotFound`."""
@@ -48,6 +63,24 @@ class FileStore:
             return self._fs.cat_file(self._path(key))
         except FileNotFoundError as error:
             raise NotFound(f"There is no file {key}.") from error
+
+    def stream(self, key: str) -> tuple[int, Iterator[bytes]]:
+        """The file's size and its bytes in pieces. Raises `NotFound`, and that at once."""
+        try:
+            file = self._fs.open(self._path(key), "rb")
+        except FileNotFoundError as error:
+            raise NotFound(f"There is no file {key}.") from error
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+
+        def pieces() -> Iterator[bytes]:
+            left = size  # and no more, should it grow: the size has been said
+            with file:
+                while left and (piece := file.read(min(PIECE, left))):
+                    left -= len(piece)
+                    yield piece
+
+        return size, pieces()
 
     def exists(self, key: str) -> bool:
         return bool(self._fs.exists(self._path(key)))

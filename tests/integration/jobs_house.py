@@ -15,10 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from sqlalchemy import Engine, insert
 
 from hub_config import keys
@@ -190,7 +192,11 @@ class JobsHouse:
     def left_of(self, run: Run) -> list[str]:
         """Processes that still bear the mark of the run's last attempt."""
         attempt = self.store.get(run.id).attempt
-        return [" ".join(p.cmdline()) for p in marked(RUN_MARK, f"{run.id}.{attempt}")]
+        left = []
+        for process in marked(RUN_MARK, f"{run.id}.{attempt}"):
+            with suppress(psutil.NoSuchProcess):  # gone meanwhile, or a zombie
+                left.append(" ".join(process.cmdline()))
+        return left
 
     def wait(self, condition: Any, what: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -12,6 +12,7 @@ from hub_config.errors import CuadernoError
 from hub_config.identity import Identity, Principal, Role
 from hub_config.jobs.model import State, file_key
 from hub_config.jobs.routes import router
+from hub_config.jobs.submission import Runs
 from hub_config.storage.database import write
 from hub_config.storage.schema import members, projects
 from tests.integration.jobs_house import JobsHouse, notebook
@@ -56,12 +57,9 @@ def house():
 @pytest.fixture(scope="module")
 def client(house):
     app = FastAPI()
-    app.state.settings, app.state.engine, app.state.files = (
-        house.settings,
-        house.engine,
-        house.files,
-    )
-    app.state.identity = Identity(house.engine, house.signer, "http://127.0.0.1:9/", "cuaderno")
+    identity = Identity(house.engine, house.signer, "http://127.0.0.1:9/", "cuaderno")
+    app.state.runs = Runs(house.settings, house.engine, identity)
+    app.state.files = house.files
 
     @app.middleware("http")
     async def guard(request: Request, call_next):
@@ -198,6 +196,15 @@ def test_pages_come_in_a_sandbox_and_notebooks_as_attachments(house, client):
     ]
     for name in ("other.txt", "..%2f..%2fsecrets", "input.ipynb"):
         assert ask(client, "vic", "GET", f"runs/{run}/files/{name}").status_code == 404
+
+
+def test_a_large_file_is_streamed(house, client, monkeypatch):
+    run = submit(client).json()["id"]
+    whole = bytes(range(256)) * 8192
+    house.files.write(file_key(run, "log.txt"), whole)
+    monkeypatch.delattr(type(house.files), "read")  # which would hold all of it in memory
+    answer = ask(client, "vic", "GET", f"runs/{run}/files/log.txt")
+    assert answer.content == whole and answer.headers["content-length"] == str(len(whole))
 
 
 def test_tracking_away_is_said(client):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 
@@ -10,7 +11,8 @@ import psutil
 import pytest
 
 from hub_config.errors import NotFound
-from hub_config.jobs.model import State
+from hub_config.jobs.dispatcher import Dispatcher
+from hub_config.jobs.model import State, attempt_dir
 from tests.integration.jobs_house import JobsHouse
 
 
@@ -26,9 +28,12 @@ def house():
 
 
 def assert_nothing_left(house, run):
-    assert house.left_of(run) == []
+    # At once nothing but the runner, which has told its end and tidies up; then not that either.
+    tidying = ("hub_config.jobs.runner", "worktree")
+    assert [left for left in house.left_of(run) if not any(t in left for t in tidying)] == []
+    house.wait(lambda: house.left_of(run) == [], "end of the runner", 20)
     attempt = house.store.get(run.id).attempt
-    assert not (house.data_dir / "jobs" / run.id / str(attempt)).exists()
+    assert not attempt_dir(house.settings, run.id, attempt).exists()
     assert not list(house.settings.runtime_dir.glob(f"r{attempt}[.-]*"))
 
 
@@ -206,6 +211,38 @@ def test_what_died_together_with_jobs_is_failed_at_its_start(house):
     assert run.state == State.FAILED and "killed" in run.reason
     assert "waiting" in house.file(run, "executed.ipynb")
     assert_nothing_left(house, run)
+
+
+def test_files_that_the_store_refused_are_kept_until_it_takes_them(house, monkeypatch):
+    store = house.data_dir / "artifacts" / "runs"
+    store.parent.mkdir(exist_ok=True)
+    aside = store.with_name("aside")
+    if store.exists():
+        store.rename(aside)
+    store.write_text("no folder")
+    try:
+        run = house.ended(house.submit("print('only copy')"))
+        assert run.state == State.FAILED and "could not be kept yet" in run.reason
+        folder = attempt_dir(house.settings, run.id, run.attempt)
+        assert "only copy" in (folder / "executed.ipynb").read_text()
+        house.wait(lambda: house.left_of(run) == [], "end of the runner", 20)
+    finally:
+        store.unlink()
+        if aside.exists():
+            aside.rename(store)
+    for name, value in house.environ.items():
+        monkeypatch.setenv(name, value)  # of the process that publishes
+    dispatcher = Dispatcher(house.settings, house.store, house.signer, None, None)
+
+    async def two_minutes() -> None:
+        await dispatcher._sweep()
+        assert folder.exists()  # a runner that is about to remove it has a minute
+        await dispatcher._sweep()
+
+    asyncio.run(two_minutes())
+    assert "only copy" in house.file(run, "log.txt")
+    assert "only copy" in house.file(run, "executed.html")
+    assert not folder.exists()
 
 
 def test_more_runs_than_slots_wait(house):
