@@ -93,7 +93,7 @@ def test_a_run_survives_the_death_of_a_process(shaken, name):
     wait_for(f"another {name}", lambda: shaken.pid(name) != before, 60)
     done = shaken.wait_for_run(run, seconds=90)
     assert (done["state"], done["reason"]) == ("succeeded", ""), done
-    assert not tree(shaken, run)
+    wait_for("the end of its tree", lambda: not tree(shaken, run), 20)
 
 
 def test_everything_works_after_all_these_deaths(shaken):

@@ -50,6 +50,7 @@ def look(tmp_path_factory):
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(LOOK), folder],
         capture_output=True,
         text=True,
+        cwd=folder,
         env=os.environ | {"MLFLOW_DEPLOYMENTS_TARGET": "http://192.0.2.1"},
         check=False,
         timeout=120,

@@ -21,7 +21,7 @@ from hub_config.web.texts import text
 
 router = APIRouter()
 PAGE = 50
-LOG_SHOWN = 400_000  # characters of a log that a page holds; all of it is in log.txt
+LOG_SHOWN = 400_000  # characters of a log that a page holds; up to 50 MB of it are in log.txt
 SETTLE_SECONDS = 20  # metrics of an ended run may still arrive for so long
 
 
