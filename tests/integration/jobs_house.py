@@ -82,7 +82,7 @@ class JobsHouse:
             "CUADERNO_PORT": str(ports[8]),
             "CUADERNO_JOBS_HEARTBEAT_SECONDS": "0.5",
             "CUADERNO_JOBS_LOST_AFTER_SECONDS": "6",
-            "CUADERNO_JOBS_CANCEL_GRACE_SECONDS": "2",
+            "CUADERNO_JOBS_CANCEL_GRACE_SECONDS": "5",
             PLATFORM_MARK: str(self.data_dir),
         }
         self.settings: Settings = load_settings(self.environ)

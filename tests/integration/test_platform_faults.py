@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import time
 from collections.abc import Iterator
 
 import nbformat
@@ -155,3 +157,25 @@ def test_stopping_the_platform_during_a_run_is_told_truthfully(shaken):
     again = shaken.operator.get(f"runs/{finished['id']}").json()
     assert again["state"] == "succeeded"
     assert shaken.operator.get(f"runs/{finished['id']}/files/executed.html").is_success
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", range(24))
+def test_any_process_dies_at_any_moment_of_a_run(shaken, seed):
+    """Whatever dies whenever: the run ends, its state is true, nothing is left."""
+    chance = random.Random(seed)
+    name = chance.choice([*NAMES, "runner", "kernel"])
+    run = submit(shaken, seconds=3)
+    time.sleep(chance.uniform(0, 5))  # the moment is what is varied here
+    if name in NAMES:
+        os.kill(shaken.pid(name), signal.SIGKILL)
+    else:
+        module = "hub_config.jobs.runner" if name == "runner" else "ipykernel"
+        for process in tree(shaken, run):
+            if module in " ".join(process.cmdline()):
+                process.kill()
+    done = shaken.wait_for_run(run, seconds=120)
+    assert done["state"] == "succeeded" or (done["state"] == "failed" and done["reason"]), done
+    if name in NAMES:
+        assert done["state"] == "succeeded", (name, done)
+    wait_for("the end of its tree", lambda: not tree(shaken, run), 30)
