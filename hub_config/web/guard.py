@@ -86,6 +86,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 added = {**HEADERS, "x-request-id": request.state.request_id}
+                added["cache-control"] = self._cache(request)
                 message["headers"] = _with_headers(message["headers"], added, self._policy)
             await send(message)
 
@@ -156,6 +157,12 @@ class Guard:
         if any(name in request.headers for name in BROWSER_HEADERS):
             self._sign_in.refuse_cross_site(request)
 
+    def _cache(self, request: Request) -> str:
+        """Our own files are kept: for good under an address that names their content."""
+        if not self._relative(request).startswith(PUBLIC_FOLDER):
+            return "no-store"
+        return "public, max-age=31536000, immutable" if "v" in request.query_params else "no-cache"
+
     def _relative(self, request: Request) -> str:
         return request.url.path.removeprefix(self._sign_in.prefix)
 
@@ -186,6 +193,5 @@ def _with_headers(
     present = {name.lower() for name, _value in headers}
     if b"content-security-policy" not in present:
         added |= {"content-security-policy": policy, "x-frame-options": "DENY"}
-    added.setdefault("cache-control", "no-store")
     more = [(k.encode(), v.encode()) for k, v in added.items() if k.encode() not in present]
     return [*headers, *more]

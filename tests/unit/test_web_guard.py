@@ -391,3 +391,12 @@ def test_what_people_write_is_text(app: FastAPI, tmp_path: Path) -> None:
         page = ada.get(path).text
         assert evil not in page
     assert evil not in browser(app).get("signup?done=" + evil).text
+
+
+def test_our_own_files_are_kept_and_pages_are_not(app: FastAPI) -> None:
+    def kept(path: str) -> str:
+        return browser(app, "olga").get(path).headers["cache-control"]
+
+    assert "immutable" in kept("static/portal.css?v=1")
+    assert kept("static/portal.css") == "no-cache"
+    assert kept("") == "no-store"
