@@ -24,6 +24,7 @@ import nbformat
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.utils import run_sync
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager
@@ -32,6 +33,12 @@ SNAPSHOT_SECONDS = 2.0
 SNAPSHOT_SHARE = 0.05  # of the time at most, so that a huge notebook is saved less often
 TICK_SECONDS = 0.2
 TRACEBACK_LINES = 60
+FLUSH_SECONDS = 120.0
+FLUSH = """\
+import sys
+if "mlflow.tracking.fluent" in sys.modules:
+    sys.modules["mlflow"].flush_async_logging()
+"""
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
@@ -154,6 +161,36 @@ class Client(PapermillNotebookClient):
         return manager
 
     def papermill_execute_cells(self) -> None:
+        try:
+            self._execute_cells()
+        finally:
+            if not self._execution.cancelled and not isinstance(
+                self._execution.failure, KernelLost
+            ):
+                run_sync(self._flush)()
+
+    async def _flush(self) -> None:
+        """Have the kernel send the metrics that it still holds, while it lives.
+
+        Leaving that to its end would need a long patience with kernels that end, and some of
+        ipykernel 7.4 never do until they are told by a signal.
+        """
+        try:
+            reply = await self.kc.execute_interactive(
+                FLUSH,
+                silent=True,
+                store_history=False,
+                allow_stdin=False,
+                output_hook=lambda _message: None,
+                timeout=FLUSH_SECONDS,
+            )
+            said = reply["content"].get("evalue", "")
+        except (TimeoutError, RuntimeError, OSError) as error:
+            said = str(error) or type(error).__name__
+        if said:
+            self._execution.line(f"the last metrics may be lost: {plain(said)[:300]}")
+
+    def _execute_cells(self) -> None:
         run, done = self._execution, 0
         for index, cell in enumerate(self.nb.cells):
             if not runnable(cell):

@@ -116,10 +116,8 @@ def test_specs_say_when_there_is_no_kernel_environment(tmp_path: Path) -> None:
         specs.write(tmp_path / "kernels", tmp_path / "missing" / "python")
 
 
-async def test_a_kernel_in_a_run_has_time_to_send_its_metrics() -> None:
+async def test_a_kernel_that_ends_has_time_to_send_its_metrics() -> None:
     spec = KernelSpec(argv=[str(KERNEL), "-f", "{connection_file}"], language="python")
     provisioner = CuadernoProvisioner(kernel_id="k", kernel_spec=spec)
     await provisioner.pre_launch(env={"PATH": "/usr/bin"})
     assert provisioner.get_shutdown_wait_time(5.0) == 10
-    await provisioner.pre_launch(env={"PATH": "/usr/bin", "CUADERNO_RUN_MARK": "r.1"})
-    assert provisioner.get_shutdown_wait_time(5.0) == 120

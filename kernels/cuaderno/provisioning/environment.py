@@ -18,8 +18,6 @@ from pathlib import Path
 
 # Borne by a kernel and all it starts; the value is the kernel's id and the number of its start.
 KERNEL_MARK = "CUADERNO_KERNEL_MARK"
-# Borne by a runner and all it starts (set by `jobs`): a kernel with it belongs to a run.
-RUN_MARK = "CUADERNO_RUN_MARK"
 
 # Ours that a kernel keeps, beside every mark (`…_MARK`), by which processes are found and ended.
 # Any other `CUADERNO_…` is a setting of the platform, which may hold the password of a database.

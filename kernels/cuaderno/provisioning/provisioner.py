@@ -26,22 +26,21 @@ from typing import Any
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
 
-from cuaderno.provisioning.environment import KERNEL_MARK, RUN_MARK, kernel_environment
+from cuaderno.provisioning.environment import KERNEL_MARK, kernel_environment
 from cuaderno.provisioning.tree import end_tree, end_tree_now, raise_oom_score, starts, tree
 
 OOM_SCORE = 500
 # How long a kernel may take to end before it is sent TERM (half of it) and KILL (the other half).
-# A kernel at its exit still sends the metrics that it logged; about 90 a second arrive. In a run
-# nobody waits for the end and everything must arrive; in Lab somebody watches "restart kernel".
-RUN_SHUTDOWN_SECONDS = 120.0
-LAB_SHUTDOWN_SECONDS = 10.0
+# At its exit it still sends metrics that it logged; a run has its kernel do that before (see the
+# runner's engine), and in Lab somebody watches "restart kernel". Some kernels of ipykernel 7.4 do
+# not end at all until TERM: so not longer.
+SHUTDOWN_SECONDS = 10.0
 
 
 class CuadernoProvisioner(LocalProvisioner):
     """Starts a kernel as a child of the server, runner or Voila that asks for it."""
 
     _launches = 0
-    _in_run = False
     _seen: dict[int, int]  # descendants seen just before the kernel was ended: pid → start
 
     @property
@@ -60,7 +59,6 @@ class CuadernoProvisioner(LocalProvisioner):
         command = kwargs.get("cmd") or [""]
         python = Path(command[0])
         starter = kwargs["env"]
-        self._in_run = RUN_MARK in starter
         environment = kernel_environment(
             starter,
             python=python if python.is_absolute() else None,
@@ -81,7 +79,7 @@ class CuadernoProvisioner(LocalProvisioner):
             raise
 
     def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
-        return max(recommended, RUN_SHUTDOWN_SECONDS if self._in_run else LAB_SHUTDOWN_SECONDS)
+        return max(recommended, SHUTDOWN_SECONDS)
 
     async def shutdown_requested(self, restart: bool = False) -> None:
         self._remember()
