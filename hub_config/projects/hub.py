@@ -108,8 +108,11 @@ class Hub:
 
     def start_server(self, project: str) -> Server:
         """Ask the hub to start the server; it may take longer than we wait for the answer."""
-        path = f"/users/{project_account(project)}/server"
-        self._call("POST", path, conflict=True, patience=ASK_SECONDS)
+        account = project_account(project)
+        # A project is there before the reconciler has told the hub of it.
+        self.ensure_account(account)
+        self.add_project_account(account)
+        self._call("POST", f"/users/{account}/server", conflict=True, patience=ASK_SECONDS)
         return self.server(project_account(project))
 
     def stop_server(self, project: str) -> Server:
