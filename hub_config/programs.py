@@ -90,7 +90,7 @@ def programs(
                 "",
                 registered(listing, f"worker-{n}"),
                 base,
-                # After the scheduler's death a busy worker lives on and never registers again.
+                # Its pid is no sign of health: a worker may live that no scheduler knows.
                 patience_seconds=6.0,
             )
             for n in range(settings.dask.workers)

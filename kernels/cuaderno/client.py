@@ -86,7 +86,7 @@ def runs(
     """The newest `limit` runs of `project`, newest first, as the API shows them.
 
     `project` is by default the kernel's own (`CUADERNO_PROJECT`); without one, the runs of all
-    projects that you may see. Times are ISO 8601 in UTC, `duration_seconds` is None before the
+    projects that you may see. Times are ISO 8601 in UTC, `duration` (s) is None before the
     end. Raises `PlatformError`.
     """
     if platform is None:
